@@ -127,7 +127,7 @@ type Payer struct {
 	Email    redact.Email
 	Address  redact.Text
 	City     redact.Text
-	State    string // two letters
+	State    string      // two letters
 	Postcode redact.Text // CEP, 8 digits
 }
 

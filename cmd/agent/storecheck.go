@@ -2,4 +2,6 @@ package main
 
 import "github.com/spf13/cobra"
 
-func newStoreCheckCmd(_ *globals) *cobra.Command { return &cobra.Command{Use: "store-check", Hidden: true} }
+func newStoreCheckCmd(_ *globals) *cobra.Command {
+	return &cobra.Command{Use: "store-check", Hidden: true}
+}
