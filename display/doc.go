@@ -1,0 +1,2 @@
+// Package display draws the payer's screens on a text terminal.
+package display
