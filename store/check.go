@@ -1,0 +1,192 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
+)
+
+// ErrCheckTimeout: the boot check did not end in time. Nothing is known about
+// the file, so it is left alone.
+var ErrCheckTimeout = errors.New("the check of the store did not end in time")
+
+const (
+	checkTimeout = 5 * time.Minute
+	checkMemory  = 256 << 20
+	maxEvidence  = 4 << 10
+)
+
+// Exit codes of the child, chosen apart from those of a Go program that died.
+const (
+	checkOK      = 0
+	checkFailed  = 10 // the file could not be examined
+	checkCorrupt = 11
+	checkLocked  = 12
+	checkNewer   = 13
+	checkMissing = 14
+)
+
+// BootCheck examines the store from a child process with limits of memory and
+// time, because bbolt can take down a process on a damaged file. The child
+// holds a lock that keeps writers out. Where a program cannot start itself
+// again (qemu-user without binfmt) the check runs in this process, with a
+// warning.
+//
+// A damaged file is moved to quarantine before BootCheck returns ErrCorrupt.
+// Other errors: ErrNotExist, ErrLocked, ErrNewer, ErrCheckTimeout.
+func BootCheck(ctx context.Context, o Options) error {
+	if err := refuseQuarantined(o.Path); err != nil {
+		return err
+	}
+	if _, err := os.Stat(o.Path); err != nil {
+		return preflight(o.Path) // words it
+	}
+	code, report, err := runCheck(ctx, o)
+	if err != nil {
+		return err
+	}
+	switch code {
+	case checkOK:
+		return nil
+	case checkLocked:
+		return fmt.Errorf("check store: %w%s", ErrLocked, holder(o.Path))
+	case checkNewer:
+		return fmt.Errorf("check store: %w: %s", ErrNewer, report)
+	case checkMissing:
+		return fmt.Errorf("check store: %w: %s", ErrNotExist, report)
+	case checkFailed:
+		return fmt.Errorf("check store: %s", report)
+	}
+	if err := quarantine(o.Path, report, time.Now()); err != nil {
+		return fmt.Errorf("check store %s: %w: %s (and moving it aside failed: %w)", o.Path, ErrCorrupt, report, err)
+	}
+	return refuseQuarantined(o.Path)
+}
+
+// runCheck returns the child's exit code, or checkCorrupt if it died, and what
+// it said.
+func runCheck(ctx context.Context, o Options) (code int, report string, err error) {
+	argv := o.Check
+	if argv == nil {
+		exe, err := os.Executable()
+		if err != nil || flag.Lookup("test.v") != nil { // a test binary would run its tests
+			return checkHere(o, "no program to start")
+		}
+		argv = []string{exe, "store-check"}
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	var stdout, stderr tail
+	cmd := exec.CommandContext(ctx, argv[0], append(argv[1:len(argv):len(argv)], o.Path)...)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	runtime.LockOSThread() // Pdeathsig follows the thread
+	defer runtime.UnlockOSThread()
+	err = cmd.Run()
+	exit, exited := errors.AsType[*exec.ExitError](err)
+	switch {
+	case err == nil:
+		return checkOK, "", nil
+	case ctx.Err() != nil:
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return 0, "", fmt.Errorf("check store %s: %w (%v)", o.Path, ErrCheckTimeout, checkTimeout)
+		}
+		return 0, "", ctx.Err()
+	case !exited:
+		return checkHere(o, err.Error())
+	}
+	if code := exit.ExitCode(); code >= checkFailed && code <= checkMissing {
+		return code, strings.TrimSpace(stdout.String()), nil
+	}
+	return checkCorrupt, fmt.Sprintf("the check died (%v): %s", exit, strings.TrimSpace(stderr.String())), nil
+}
+
+func checkHere(o Options, why string) (int, string, error) {
+	o.log().Warn("checking the store without a child process", "reason", why)
+	code, report := examine(o)
+	return code, report, nil
+}
+
+// BootCheckChild is the child's side: it limits its own memory, examines the
+// file, writes what it found to standard output and returns the exit code.
+func BootCheckChild(o Options) int {
+	limit := unix.Rlimit{Cur: checkMemory, Max: checkMemory}
+	if err := unix.Setrlimit(unix.RLIMIT_DATA, &limit); err != nil {
+		fmt.Fprintf(os.Stderr, "limit memory: %v\n", err)
+	}
+	code, report := examine(o)
+	if report != "" {
+		fmt.Println(report)
+	}
+	return code
+}
+
+// examine reads everything: bbolt's structure first, then what Verify knows.
+func examine(o Options) (code int, report string) {
+	err := inspect(o)
+	switch {
+	case err == nil:
+		return checkOK, ""
+	case errors.Is(err, ErrCorrupt):
+		return checkCorrupt, err.Error()
+	case errors.Is(err, ErrLocked):
+		return checkLocked, err.Error()
+	case errors.Is(err, ErrNewer):
+		return checkNewer, err.Error()
+	case errors.Is(err, ErrNotExist):
+		return checkMissing, err.Error()
+	}
+	return checkFailed, err.Error()
+}
+
+func inspect(o Options) error {
+	if err := preflight(o.Path); err != nil {
+		return err
+	}
+	db, err := openBolt(o.Path, fileSize(o.Path), true)
+	if err != nil {
+		return err
+	}
+	err = guard(func() error {
+		return db.View(func(tx *bbolt.Tx) error {
+			for problem := range tx.Check() {
+				// The first one is enough; the child ends with the rest unread.
+				return fmt.Errorf("%w: %w", ErrCorrupt, problem)
+			}
+			have, err := checkRecord(tx, o)
+			if err != nil || have < len(o.Migrations) || o.Verify == nil {
+				return err
+			}
+			if err := o.Verify(tx); err != nil {
+				return fmt.Errorf("%w: %w", ErrCorrupt, err)
+			}
+			return nil
+		})
+	})
+	if !errors.Is(err, ErrCorrupt) {
+		err = errors.Join(err, db.Close())
+	}
+	return err
+}
+
+// tail keeps the last bytes of what a child wrote.
+type tail struct{ bytes.Buffer }
+
+func (t *tail) Write(p []byte) (int, error) {
+	n, err := t.Buffer.Write(p)
+	if over := t.Len() - maxEvidence; over > 0 {
+		t.Next(over)
+	}
+	return n, err
+}

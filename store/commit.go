@@ -1,0 +1,263 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"slices"
+
+	"go.etcd.io/bbolt"
+)
+
+const (
+	// maxWaiting bounds the operations that wait for the committer.
+	maxWaiting = 4096
+	// maxGroup bounds the operations of one commit.
+	maxGroup = 512
+	// opPages is what one New operation is reckoned to need at most, so that a
+	// large group cannot eat the reserve.
+	opPages = 32
+)
+
+// Op is one unit of work: all of it is in a commit, or none.
+type Op struct {
+	// Name for logs, such as "charge.create".
+	Name string
+	// New: a new obligation; refused with ErrFull at the soft limit.
+	New bool
+	// Do works on the transaction and nothing else: it may run more than once.
+	// If it returns an error the operation leaves no trace and Done gets that
+	// error; the others of the group are not harmed.
+	Do func(*bbolt.Tx) error
+	// Done is called exactly once, with nil after the commit is durable. It
+	// must not block. Committer and Submit call it. May be nil.
+	Done func(error)
+}
+
+func (op Op) done(err error) {
+	if op.Done != nil {
+		op.Done(err)
+	}
+}
+
+// Submit hands an operation to the committer and never waits for the disk. If
+// it cannot be taken, Done is called at once with ErrBusy, ErrClosed,
+// ErrReadOnly or ErrOutcomeUnknown. Operations are done in the order of Submit.
+func (s *Store) Submit(op Op) {
+	if err := s.enqueue(op); err != nil {
+		s.stats.refused.Add(1)
+		op.done(err)
+		return
+	}
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (s *Store) enqueue(op Op) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.readOnly != "":
+		return fmt.Errorf("%w: %s", ErrReadOnly, s.readOnly)
+	case s.state == broken:
+		return s.err
+	case s.state == closed:
+		return ErrClosed
+	case len(s.waiting) >= maxWaiting:
+		return ErrBusy
+	}
+	s.waiting = append(s.waiting, op)
+	return nil
+}
+
+// Commit submits op and waits for its outcome. When ctx ends first, the
+// operation may still be committed.
+func (s *Store) Commit(ctx context.Context, op Op) error {
+	result := make(chan error, 1)
+	then := op.Done
+	op.Done = func(err error) {
+		if then != nil {
+			then(err)
+		}
+		result <- err
+	}
+	s.Submit(op)
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Run is the committer. It returns nil when ctx ends, after committing what was
+// waiting by then, and an error that wraps ErrOutcomeUnknown when a commit
+// failed. It does not close the file.
+func (s *Store) Run(ctx context.Context) error {
+	for {
+		stopping := false
+		select {
+		case <-s.wake:
+		case <-ctx.Done():
+			stopping = true
+			s.mu.Lock()
+			if s.state == accepting {
+				s.state = closed
+			}
+			s.mu.Unlock()
+		}
+		for {
+			group := s.take()
+			if len(group) == 0 {
+				break
+			}
+			if err := s.commitGroup(group); err != nil {
+				return err
+			}
+			// Producers woken by Done get a turn to submit, so that the next
+			// commit carries all of them and not only the first.
+			runtime.Gosched()
+		}
+		if stopping {
+			return nil
+		}
+	}
+}
+
+// take returns what is waiting. The slice is valid until the next call.
+func (s *Store) take() []Op {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	group := s.waiting
+	clear(s.spare[:cap(s.spare)])
+	s.waiting, s.spare = s.spare[:0], group
+	return group
+}
+
+// commitGroup commits ops in order, in as few commits as size and space allow.
+func (s *Store) commitGroup(ops []Op) error {
+	for len(ops) > 0 {
+		n, full := s.fit(ops)
+		if err := s.commitOnce(ops[:n], full); err != nil {
+			for _, op := range ops[n:] {
+				op.done(s.err)
+			}
+			return err
+		}
+		ops = ops[n:]
+	}
+	return nil
+}
+
+// fit decides how many of ops go into the next commit, and whether New ones are
+// refused.
+func (s *Store) fit(ops []Op) (n int, full bool) {
+	spare := s.free() - s.reserve
+	if spare < 0 {
+		return min(len(ops), maxGroup), true
+	}
+	fresh := 1 + spare/opPages
+	for n = range min(len(ops), maxGroup) {
+		if ops[n].New {
+			if fresh == 0 {
+				return n, false
+			}
+			fresh--
+		}
+	}
+	return n + 1, false
+}
+
+// commitOnce runs the group in one transaction. An operation that fails is left
+// out and the others run again in a fresh transaction. All learn their result
+// after the commit, the failed ones too: what they saw may rest on the others.
+func (s *Store) commitOnce(ops []Op, full bool) error {
+	results := make([]error, len(ops))
+	skip := 0
+	if full {
+		for i := range ops {
+			if ops[i].New {
+				results[i] = ErrFull
+				skip++
+			}
+		}
+		s.stats.refused.Add(int64(skip))
+	}
+	for skip < len(ops) {
+		bad, err := s.attempt(ops, results)
+		if err != nil {
+			s.fail(err)
+			for _, op := range ops {
+				op.done(s.err)
+			}
+			return s.err
+		}
+		if bad < 0 {
+			s.stats.commits.Add(1)
+			s.stats.ops.Add(int64(len(ops) - skip))
+			break
+		}
+		skip++
+	}
+	for i := range ops {
+		ops[i].done(results[i])
+	}
+	return nil
+}
+
+// attempt runs the operations that have no result yet and commits. It returns
+// the index of an operation that failed, with everything rolled back and its
+// result set, or -1 after the commit. Any error it returns ends the store.
+func (s *Store) attempt(ops []Op, results []error) (bad int, err error) {
+	current := ""
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error("panic in a transaction", "op", current, "panic", p, "stack", string(debug.Stack()))
+			bad, err = -1, fmt.Errorf("operation %q: panic: %v", current, p)
+		}
+	}()
+	tx, err := s.db.Begin(true)
+	if err != nil {
+		return -1, err
+	}
+	for i := range ops {
+		if results[i] != nil {
+			continue
+		}
+		current = ops[i].Name
+		if err := ops[i].Do(tx); err != nil {
+			results[i] = err
+			return i, tx.Rollback()
+		}
+	}
+	current = "commit"
+	id := int64(tx.ID())
+	s.committing.Lock()
+	defer s.committing.Unlock()
+	if err := s.commit(tx); err != nil {
+		return -1, err
+	}
+	s.durable.Store(id)
+	return -1, s.db.View(func(tx *bbolt.Tx) error {
+		s.stats.highWater.Store(tx.Size() / pageSize)
+		return nil
+	})
+}
+
+// fail ends the store: nothing is accepted, read or written any more.
+func (s *Store) fail(cause error) {
+	s.mu.Lock()
+	s.state = broken
+	s.err = fmt.Errorf("%w: %w", ErrOutcomeUnknown, cause)
+	left := slices.Clone(s.waiting)
+	s.waiting = nil
+	s.mu.Unlock()
+	s.log.Error("commit failed; the process must end", "err", cause)
+	close(s.failed)
+	for _, op := range left {
+		op.done(s.err)
+	}
+}

@@ -1,0 +1,43 @@
+// Package store is the one bbolt file in which everything durable lives, and
+// the one goroutine that writes it.
+//
+// # Use
+//
+// [Create] makes the file, [BootCheck] looks at it from a child process,
+// [Open] opens it, [Store.Run] is the committer. Callers hand over [Op]s:
+// functions of a bbolt transaction (ledger.Append, queue.Put, …). Run takes
+// everything that is waiting and puts it into one commit, without timers: that
+// is the group commit. An operation's Done is called after the commit it rests
+// on, never before.
+//
+// # Errors of a commit
+//
+// A failed commit has an unknown outcome: bbolt may already show it to readers
+// while the disk never got it, or the other way round. So the first such error
+// ends the store. Every waiting Done gets [ErrOutcomeUnknown], nothing more is
+// read or written, and [Store.Failed] closes: the process must end, open the
+// file again and look its operation ids up. Nothing is retried here.
+//
+// For the same reason [Store.View] never shows a commit whose flush has not
+// returned, although bbolt itself would.
+//
+// # Space
+//
+// The file is filled with zeros when it is made, so a full disk cannot stop it
+// later, and it never grows. Operations marked New are refused with [ErrFull]
+// while few pages are free; everything else (acknowledgements, progress,
+// pruning) still fits into the reserve. If not even one commit is possible when
+// the store is opened (disk full under a sparse file, read-only or failing
+// disk), it opens read-only and [Stats.ReadOnly] says why.
+//
+// # Damage
+//
+// bbolt has no checksum on data pages, and on a damaged file it can panic, run
+// out of memory or crash in a goroutine of its own. [BootCheck] therefore reads
+// the file in a child process with limits. A file that fails is renamed aside
+// with a note of what was found, and a marker makes [Create] and [Open] refuse
+// until a person acted: an empty store is never put in the place of a lost one.
+//
+// Rows that are deleted remain in free pages of the file until those are used
+// again; so does purged personal data.
+package store
