@@ -1,0 +1,323 @@
+package display
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// The smallest screen that is drawn. Below it there is only a message.
+const minCols, minRows = 36, 14
+
+// painter turns a View into a canvas: pure, but for the QR plan that it keeps.
+type painter struct {
+	t              *texts
+	title, support string
+	demo           bool
+	coloured       bool // the terminal can be told both colours of a cell
+	plan           plan
+}
+
+// moment is what a screen depends on beside its View.
+type moment struct {
+	elapsed time.Duration // since Show, monotonic
+	now     time.Time     // wall clock, merchant's zone
+}
+
+// remaining is v's countdown at m.
+func (m moment) remaining(v View) time.Duration { return max(0, v.Remaining-m.elapsed) }
+
+// paint draws v and reports whether v's code is on c, whole.
+func (p *painter) paint(c *canvas, v View, m moment) (qr bool) {
+	if c.w < minCols || c.h < minRows {
+		p.tiny(c)
+		return false
+	}
+	if v.State == QR {
+		return p.paintQR(c, v, m)
+	}
+	p.frame(c, v, m)
+	// What ends a screen is at its foot, what it says in the middle of the rest.
+	foot := compose(c.w-4, 4, func(s *sheet) { s.hints(p.hints(v)) })
+	room := rect{2, 1, c.w - 4, c.h - 2}
+	if n := len(foot); n > 0 {
+		r := rect{2, c.h - 1 - n, c.w - 4, n}
+		if c.h >= 20 {
+			r.y--
+		}
+		c.lines(r, centre, foot)
+		room.h = r.y - room.y
+	}
+	body := compose(room.w, room.h, func(s *sheet) { p.body(s, v, m) })
+	if v.State == Idle {
+		// A picture that never moves burns into the panel.
+		if free := room.h - len(body); free > 0 {
+			off := int(m.now.Unix()/60) % (free + 1)
+			room.y, room.h = room.y+off, len(body)
+		}
+	}
+	c.lines(room, centre, body)
+	return false
+}
+
+// frame draws the top and the bottom line of a screen.
+func (p *painter) frame(c *canvas, v View, m moment) {
+	for x := range c.w {
+		c.cells[x] = cell{' ', header}
+	}
+	clock := m.now.Format("15:04")
+	if v.Status.Clock == Down {
+		clock = "--:--"
+	}
+	right := line{span{clock + " ", header}}
+	if p.demo {
+		right = append(line{span{" " + p.t.demo + " ", badge}, span{"  ", header}}, right...)
+	}
+	c.put(c.w-right.width(), 0, right.width(), right)
+	if room := c.w - right.width() - 3; room > 3 {
+		c.put(1, 0, room, line{span{shorten(p.title, room), header}})
+	}
+	c.put(1, c.h-1, c.w-2, p.status(v.Status, c.w-2))
+}
+
+// status is the line of small signs: a sign, never a colour alone, and a word
+// where there is room.
+func (p *painter) status(s Status, w int) line {
+	build := func(words bool) line {
+		var l line
+		for _, part := range []struct {
+			h    Health
+			name string
+		}{{s.Network, p.t.network}, {s.Printer, p.t.printer}, {s.Clock, p.t.clock}} {
+			if part.h == Unknown {
+				continue
+			}
+			if len(l) > 0 {
+				l = append(l, span{"   ", base})
+			}
+			sign := map[Health]span{OK: {"●", good}, Warn: {"▲", warn}, Down: {"×", bad}}[part.h]
+			name := part.name
+			if !words {
+				name = string([]rune(name)[:3])
+			}
+			l = append(l, sign, span{" " + name, dim})
+		}
+		if s.Pending > 0 {
+			if len(l) > 0 {
+				l = append(l, span{"   ", base})
+			}
+			n := "↑ " + strconv.Itoa(s.Pending)
+			if words {
+				n += " " + p.t.pending
+			}
+			l = append(l, span{n, warn})
+		}
+		return l
+	}
+	if l := build(true); l.width() <= w {
+		return l
+	}
+	return build(false)
+}
+
+// hints are the keys that a screen offers.
+func (p *painter) hints(v View) []hint {
+	switch v.State {
+	case Amount:
+		return []hint{{"ENTER", p.t.keyConfirm}, {"←", p.t.keyCorrect}, {"ESC", p.t.keyCancel}}
+	case Creating, QR:
+		return []hint{{"ESC", p.t.keyCancel}}
+	case Expired:
+		return []hint{{"ENTER", p.t.keyRetry}, {"ESC", p.t.keyBack}}
+	case Cancelled, Error:
+		return []hint{{"ESC", p.t.keyBack}}
+	}
+	return nil
+}
+
+// body is the middle of every screen but QR.
+func (p *painter) body(s *sheet, v View, m moment) {
+	t := p.t
+	switch v.State {
+	case Idle:
+		if s.bitmap(accent, spell("PIX")) {
+			s.gap()
+		}
+		s.text(strong, t.idle)
+		s.text(base, t.idleHint)
+
+	case Amount:
+		s.text(accent, t.amount)
+		s.gap()
+		r := strong
+		if v.Max > 0 && v.Amount > v.Max {
+			r = warn
+		}
+		s.amount(r, v.Amount)
+		s.gap()
+		s.detail(base, t.amountHint)
+		p.limits(s, v)
+
+	case Creating:
+		s.spinner(m.elapsed)
+		s.gap()
+		s.text(accent, t.creating)
+		s.charged(v, strong)
+		s.text(base, t.creatingHint)
+
+	case Verifying:
+		s.spinner(m.elapsed)
+		s.gap()
+		s.text(accent, t.verifying)
+		s.charged(v, strong)
+		s.text(base, t.verifyingHint)
+
+	case Paid:
+		if s.bitmap(good, tick) {
+			s.gap()
+		}
+		s.text(good, "√ "+t.paidWord)
+		s.charged(v, strong)
+		s.text(strong, t.paid)
+		if v.Payee != "" && s.level < bare {
+			s.label(t.payee, v.Payee)
+		}
+		if !v.At.IsZero() {
+			s.text(base, t.confirmedAt+" "+v.At.Format("02/01/2006 15:04:05"))
+		}
+		if v.Printed {
+			s.gap()
+			s.text(accent, t.takeReceipt)
+		}
+
+	case Expired:
+		s.text(warn, t.expired)
+		s.charged(v, base)
+		s.text(base, t.expiredHint)
+		p.voided(s, v)
+
+	case Cancelled:
+		if s.level < dense && s.bitmap(warn, cross) {
+			s.gap()
+		}
+		s.text(warn, t.cancelled)
+		s.charged(v, base)
+		s.detail(base, t.cancelledHint)
+		p.voided(s, v)
+
+	case Error:
+		f, ok := t.faults[v.ErrorCode]
+		if !ok {
+			f = t.unknownFault
+		}
+		s.text(bad, t.failed)
+		s.gap()
+		s.text(strong, f.what)
+		s.text(base, f.do)
+		s.gap()
+		p.fault(s, v)
+
+	case Unavailable:
+		s.text(warn, t.unavailable)
+		s.gap()
+		if f, ok := t.faults[v.ErrorCode]; ok {
+			s.detail(strong, f.what)
+		}
+		s.text(base, t.unavailableHint)
+		s.gap()
+		p.fault(s, v)
+
+	default:
+		s.text(accent, t.starting)
+		s.gap()
+		if v.State == Starting && v.Progress > 0 {
+			done := min(v.Progress, 100)
+			s.text(base, fmt.Sprintf("%s: %d%%", t.startingFile, done))
+			s.bar(accent, time.Duration(done), 100)
+		} else {
+			s.spinner(m.elapsed)
+		}
+	}
+}
+
+// charged adds the amount of a charge, if it has one.
+func (s *sheet) charged(v View, r role) {
+	if v.Amount > 0 {
+		s.gap()
+		s.amount(r, v.Amount)
+	}
+	s.gap()
+}
+
+// voided warns of a code that nobody may pay any more.
+func (p *painter) voided(s *sheet, v View) {
+	s.gap()
+	s.text(strong, p.t.doNotPay)
+	if v.Printed {
+		s.text(base, p.t.discardPrinted)
+	}
+}
+
+// fault adds what staff and support need to know.
+func (p *painter) fault(s *sheet, v View) {
+	if v.ErrorCode != "" {
+		s.label(p.t.code, v.ErrorCode)
+	}
+	s.label(p.t.support, p.support)
+}
+
+// limits adds what may be typed, and marks the limit that is broken.
+func (p *painter) limits(s *sheet, v View) {
+	mark := func(broken bool, text string) span {
+		if broken {
+			return span{"▲ " + text, warn}
+		}
+		return span{text, dim}
+	}
+	var ls line
+	if v.Min > 0 {
+		ls = append(ls, mark(v.Amount > 0 && v.Amount < v.Min, p.t.min+" "+v.Min.BRL()))
+	}
+	if v.Max > 0 {
+		ls = append(ls, mark(v.Amount > v.Max, p.t.max+" "+v.Max.BRL()))
+	}
+	if len(ls) == 2 && ls.width()+3 <= s.w {
+		s.add(ls[0], span{"   ", base}, ls[1])
+		return
+	}
+	for _, l := range ls {
+		s.add(l)
+	}
+}
+
+// tiny says that there is no room, in what room there is.
+func (p *painter) tiny(c *canvas) {
+	s := &sheet{w: max(1, c.w)}
+	s.text(warn, p.t.tiny)
+	s.text(dim, fmt.Sprintf("%dx%d", c.w, c.h))
+	if len(s.lines) <= c.h {
+		c.lines(rect{0, 0, c.w, c.h}, centre, s.lines)
+	} else if c.h > 0 {
+		c.put(0, 0, c.w, line{span{shorten(p.t.tiny, c.w), warn}})
+	}
+}
+
+// animated says how long after m the screen of v looks different by itself; 0
+// = never.
+func animated(v View, m moment) time.Duration {
+	minute := m.now.Truncate(time.Minute).Add(time.Minute).Sub(m.now)
+	switch v.State {
+	case Creating, Verifying:
+		return frame - m.elapsed%frame
+	case Starting:
+		if v.Progress <= 0 {
+			return frame - m.elapsed%frame
+		}
+	case QR:
+		if left := m.remaining(v); left > 0 {
+			// The next whole second of the countdown.
+			return left - (left - 1).Truncate(time.Second)
+		}
+	}
+	return minute
+}
