@@ -8,27 +8,42 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-// waits is a component that records its stop, after taking its time.
-func waits(name string, stops *[]string, takes time.Duration) Component {
+// stops records in which order components stopped.
+type stops struct {
+	mu    sync.Mutex // guards names
+	names []string
+}
+
+func (s *stops) got() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.names)
+}
+
+// waits is a component that takes its time to stop.
+func (s *stops) waits(name string, takes time.Duration) Component {
 	return Component{Name: name, Run: func(ctx context.Context) error {
 		<-ctx.Done()
 		time.Sleep(takes)
-		*stops = append(*stops, name)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.names = append(s.names, name)
 		return ctx.Err()
 	}}
 }
 
 func TestStopsLastInFirstOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var stops []string
+		var stops stops
 		s := New(nil)
 		for _, name := range []string{"store", "terminal", "screen"} {
-			s.Add(waits(name, &stops, time.Second))
+			s.Add(stops.waits(name, time.Second))
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
@@ -40,21 +55,21 @@ func TestStopsLastInFirstOut(t *testing.T) {
 		if took := time.Since(begin); took != time.Hour+3*time.Second {
 			t.Errorf("took %v", took)
 		}
-		if !slices.Equal(stops, []string{"screen", "terminal", "store"}) {
-			t.Errorf("stopped %v", stops)
+		if !slices.Equal(stops.got(), []string{"screen", "terminal", "store"}) {
+			t.Errorf("stopped %v", stops.got())
 		}
 	})
 }
 
 func TestStopsUnderADeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var stops []string
+		var stops stops
 		letGo := make(chan struct{})
 		hang := func(context.Context) error { <-letGo; return nil }
 		s := New(nil)
-		s.Add(waits("store", &stops, time.Second))
+		s.Add(stops.waits("store", time.Second))
 		s.Add(Component{Name: "printer", Run: hang})
-		s.Add(waits("slow", &stops, 5*time.Second)) // beyond its half, within the whole
+		s.Add(stops.waits("slow", 5*time.Second)) // beyond its half, within the whole
 		s.Add(Component{Name: "screen", Run: hang})
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -67,8 +82,8 @@ func TestStopsUnderADeadline(t *testing.T) {
 			t.Errorf("took %v, want %v", took, stopLimit)
 		}
 		// What hangs above the store does not take the store's time.
-		if !slices.Equal(stops, []string{"slow", "store"}) {
-			t.Errorf("stopped %v, want slow and store", stops)
+		if !slices.Equal(stops.got(), []string{"slow", "store"}) {
+			t.Errorf("stopped %v, want slow and store", stops.got())
 		}
 		close(letGo)
 	})
@@ -176,21 +191,21 @@ func TestEssentialComponentEndsEverything(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var stops []string
+				var stops stops
 				s := New(nil)
-				s.Add(waits("below", &stops, 0))
+				s.Add(stops.waits("below", 0))
 				starts := 0
 				s.Add(Component{Name: "store", Essential: true, Run: func(context.Context) error {
 					starts++
 					time.Sleep(time.Minute)
 					return test.end()
 				}})
-				s.Add(waits("above", &stops, 0))
+				s.Add(stops.waits("above", 0))
 				if err := s.Run(t.Context()); !test.want(err) {
 					t.Errorf("got %v", err)
 				}
-				if starts != 1 || !slices.Equal(stops, []string{"above", "below"}) {
-					t.Errorf("%d starts, stopped %v", starts, stops)
+				if starts != 1 || !slices.Equal(stops.got(), []string{"above", "below"}) {
+					t.Errorf("%d starts, stopped %v", starts, stops.got())
 				}
 			})
 		})
