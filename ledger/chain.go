@@ -1,0 +1,221 @@
+package ledger
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/ssg-safe/agent/store"
+)
+
+// Buckets. Keys and numbers are big-endian.
+var (
+	bEntries     = []byte("ledger")             // position -> entry bytes
+	bOps         = []byte("ledger_ops")         // operation id -> position, digest
+	bMeta        = []byte("ledger_meta")        // the keys below
+	bCheckpoints = []byte("ledger_checkpoints") // position -> Signed
+	bPrivate     = []byte("ledger_private")     // subject -> time, data
+	bPrivateAge  = []byte("ledger_private_age") // time, subject -> nothing
+
+	kHead   = []byte("head")    // Head of the last entry
+	kAnchor = []byte("anchor")  // Head of the last pruned entry
+	kNSU    = []byte("nsu")     // last number given
+	kPepper = []byte("pepper")  // key of KeyedHash
+	kCursor = []byte("cursor/") // + consumer -> Head
+)
+
+// fill is how full pages become in buckets whose keys only grow.
+const fill = 0.95
+
+// Migrations of the ledger, for the composition root.
+var Migrations = []store.Migration{{Name: "ledger: entries, index, cursors, private data", Do: migrate1}}
+
+func migrate1(tx *bbolt.Tx) error {
+	for _, name := range [][]byte{bEntries, bOps, bMeta, bCheckpoints, bPrivate, bPrivateAge} {
+		if _, err := tx.CreateBucket(name); err != nil {
+			return err
+		}
+	}
+	meta := tx.Bucket(bMeta)
+	start := Head{Position: Position{Epoch: 1}}.bytes()
+	pepper := make([]byte, 32)
+	rand.Read(pepper)
+	return errors.Join(meta.Put(kHead, start), meta.Put(kAnchor, start), meta.Put(kPepper, pepper), meta.Put(kNSU, make([]byte, 8)))
+}
+
+func (p Position) key() []byte {
+	k := make([]byte, 0, 16)
+	k = binary.BigEndian.AppendUint64(k, p.Epoch)
+	return binary.BigEndian.AppendUint64(k, p.Seq)
+}
+
+func positionOf(k []byte) (Position, bool) {
+	if len(k) != 16 {
+		return Position{}, false
+	}
+	return Position{binary.BigEndian.Uint64(k), binary.BigEndian.Uint64(k[8:])}, true
+}
+
+func (h Head) bytes() []byte { return append(h.Position.key(), h.Hash[:]...) }
+
+func headOf(b []byte) (Head, bool) {
+	if len(b) != 48 {
+		return Head{}, false
+	}
+	p, _ := positionOf(b[:16])
+	return Head{p, Hash(b[16:])}, true
+}
+
+func metaHead(tx *bbolt.Tx, key []byte) (Head, error) {
+	h, ok := headOf(tx.Bucket(bMeta).Get(key))
+	if !ok {
+		return Head{}, fmt.Errorf("%w: no %s", ErrBroken, key)
+	}
+	return h, nil
+}
+
+// GetHead returns the head of the chain. Its Seq is 0 while there is no entry.
+func GetHead(tx *bbolt.Tx) (Head, error) { return metaHead(tx, kHead) }
+
+// GetAnchor returns the last pruned entry; its Seq is 0 while none was pruned.
+func GetAnchor(tx *bbolt.Tx) (Head, error) { return metaHead(tx, kAnchor) }
+
+// Append records a draft as the next entry.
+//
+// If the operation id is recorded already, the existing entry is returned with
+// ErrDuplicate when the content is the same (kind, actor, evidence, postings
+// and data; not the time) and with ErrConflict when it is not. Other errors:
+// ErrDraft, ErrUnbalanced. After any error the transaction holds no change of
+// Append.
+//
+// Evidence and Data of the returned entry must not be modified.
+func Append(tx *bbolt.Tx, at Stamp, d Draft) (Entry, error) {
+	if err := errors.Join(d.check(), at.check()); err != nil {
+		return Entry{}, fmt.Errorf("append %s: %w", d.Op, err)
+	}
+	evidence, err := value("evidence", d.Evidence)
+	if err != nil {
+		return Entry{}, fmt.Errorf("append %s: %w", d.Op, err)
+	}
+	data, err := value("data", d.Data)
+	if err != nil {
+		return Entry{}, fmt.Errorf("append %s: %w", d.Op, err)
+	}
+	head, err := GetHead(tx)
+	if err != nil {
+		return Entry{}, err
+	}
+	at = at.stored()
+	next := Position{head.Epoch, head.Seq + 1}
+	raw, content := encode(next, head.Hash, at, d, evidence, data)
+	if len(raw) > maxEntry {
+		return Entry{}, fmt.Errorf("append %s: %w: %d bytes, at most %d", d.Op, ErrDraft, len(raw), maxEntry)
+	}
+	digest := sha256.Sum256(raw[content:])
+	op := []byte(d.Op)
+	ops := tx.Bucket(bOps)
+	if row := ops.Get(op); row != nil {
+		return existing(tx, d.Op, row, digest)
+	}
+	entries := tx.Bucket(bEntries)
+	entries.FillPercent = fill
+	key := next.key()
+	if err := entries.Put(key, raw); err != nil {
+		return Entry{}, fmt.Errorf("append %s: %w", d.Op, err)
+	}
+	if err := ops.Put(op, append(key, digest[:]...)); err != nil {
+		return Entry{}, fmt.Errorf("append %s: %w", d.Op, err)
+	}
+	if err := tx.Bucket(bMeta).Put(kHead, Head{next, HashOf(raw)}.bytes()); err != nil {
+		return Entry{}, fmt.Errorf("append %s: %w", d.Op, err)
+	}
+	return Entry{
+		V: Version, Epoch: next.Epoch, Seq: next.Seq, Prev: head.Hash.String(), At: at,
+		Op: d.Op, Kind: d.Kind, Actor: d.Actor, Evidence: evidence, Postings: d.Postings, Data: data,
+	}, nil
+}
+
+func existing(tx *bbolt.Tx, op string, row []byte, digest Hash) (Entry, error) {
+	e, err := indexed(tx, op, row)
+	switch {
+	case err != nil:
+		return Entry{}, err
+	case !bytes.Equal(row[16:], digest[:]):
+		return e, fmt.Errorf("append %s: %w: entry %v", op, ErrConflict, e.Position())
+	}
+	return e, fmt.Errorf("append %s: %w: entry %v", op, ErrDuplicate, e.Position())
+}
+
+// indexed returns the entry to which a row of the operation index points.
+func indexed(tx *bbolt.Tx, op string, row []byte) (Entry, error) {
+	if len(row) != 48 {
+		return Entry{}, fmt.Errorf("%w: index row of %s", ErrBroken, op)
+	}
+	raw := tx.Bucket(bEntries).Get(row[:16])
+	if raw == nil {
+		return Entry{}, fmt.Errorf("%w: index row of %s points to no entry", ErrBroken, op)
+	}
+	return Decode(bytes.Clone(raw))
+}
+
+// Lookup returns the entry of an operation id. After an unknown outcome it
+// says whether the operation happened.
+func Lookup(tx *bbolt.Tx, op string) (Entry, bool, error) {
+	row := tx.Bucket(bOps).Get([]byte(op))
+	if row == nil {
+		return Entry{}, false, nil
+	}
+	e, err := indexed(tx, op, row)
+	return e, err == nil, err
+}
+
+// Raw is an entry as it is stored.
+type Raw struct {
+	Position
+	Bytes []byte
+}
+
+// Read returns copies of at most max entries, from the given position on, it
+// included. A zero position is the oldest entry.
+func Read(tx *bbolt.Tx, from Position, max int) ([]Raw, error) {
+	var rs []Raw
+	for pos, raw := range Entries(tx, from) {
+		if len(rs) >= max {
+			break
+		}
+		rs = append(rs, Raw{pos, bytes.Clone(raw)})
+	}
+	return rs, nil
+}
+
+// Entries iterates from the given position on, it included. The bytes are valid
+// only during the transaction and must not be modified.
+func Entries(tx *bbolt.Tx, from Position) iter.Seq2[Position, []byte] {
+	return func(yield func(Position, []byte) bool) {
+		c := tx.Bucket(bEntries).Cursor()
+		for k, v := c.Seek(from.key()); k != nil; k, v = c.Next() {
+			pos, _ := positionOf(k)
+			if !yield(pos, v) {
+				return
+			}
+		}
+	}
+}
+
+// NextNSU returns the next number of those that people hold in hand: 1, 2, 3 …
+// without gaps, because it is part of the transaction.
+func NextNSU(tx *bbolt.Tx) (uint64, error) {
+	meta := tx.Bucket(bMeta)
+	last := meta.Get(kNSU)
+	if len(last) != 8 {
+		return 0, fmt.Errorf("%w: no nsu", ErrBroken)
+	}
+	n := binary.BigEndian.Uint64(last) + 1
+	return n, meta.Put(kNSU, binary.BigEndian.AppendUint64(nil, n))
+}

@@ -1,0 +1,70 @@
+package ledger
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"go.etcd.io/bbolt"
+)
+
+// ErrMismatch: a head that is not on this chain was given.
+var ErrMismatch = errors.New("not the head of this ledger at that position")
+
+// Cursor returns what a consumer has acknowledged. Its Seq is 0 until then.
+func Cursor(tx *bbolt.Tx, consumer string) (Head, error) {
+	raw := tx.Bucket(bMeta).Get(cursorKey(consumer))
+	if raw == nil {
+		return Head{Position: Position{Epoch: 1}}, nil
+	}
+	h, ok := headOf(raw)
+	if !ok {
+		return Head{}, fmt.Errorf("%w: cursor of %s", ErrBroken, consumer)
+	}
+	return h, nil
+}
+
+// Acknowledge moves a consumer's cursor: everything up to upTo is safe there.
+// The hash must be this chain's own at that position, else ErrMismatch; what
+// lies behind the cursor already changes nothing. The caller has checked who
+// says so.
+func Acknowledge(tx *bbolt.Tx, consumer string, upTo Head) error {
+	if !isToken(consumer) {
+		return fmt.Errorf("acknowledge: consumer %q", consumer)
+	}
+	now, err := Cursor(tx, consumer)
+	if err != nil {
+		return err
+	}
+	if upTo.Position.Before(now.Position) {
+		return nil
+	}
+	if err := holds(tx, upTo); err != nil {
+		return fmt.Errorf("acknowledge %s: %w", consumer, err)
+	}
+	return tx.Bucket(bMeta).Put(cursorKey(consumer), upTo.bytes())
+}
+
+func cursorKey(consumer string) []byte { return append(bytes.Clone(kCursor), consumer...) }
+
+// verifyCursors checks that each cursor is on the chain, or behind the anchor.
+func verifyCursors(tx *bbolt.Tx) error {
+	anchor, err := GetAnchor(tx)
+	if err != nil {
+		return err
+	}
+	c := tx.Bucket(bMeta).Cursor()
+	for k, v := c.Seek(kCursor); bytes.HasPrefix(k, kCursor); k, v = c.Next() {
+		h, ok := headOf(v)
+		if !ok {
+			return fmt.Errorf("%w: %s", ErrBroken, k)
+		}
+		if h.Position.Before(anchor.Position) {
+			continue
+		}
+		if err := holds(tx, h); err != nil {
+			return fmt.Errorf("%w: %s: %w", ErrBroken, k, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,208 @@
+package ledger
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+// Retention says what Prune may delete.
+type Retention struct {
+	// Consumers that must have acknowledged an entry; at least one.
+	Consumers []string
+	// Key that signed the checkpoints: pruning stops only at such a one.
+	Key ed25519.PublicKey
+	// Now and Age: entries older than Age go. Only walls of quality synced or
+	// anchored count, on both sides.
+	Now Stamp
+	Age time.Duration
+	// Entries to keep at most: above it the oldest go, whatever their age. 0:
+	// no limit.
+	Entries uint64
+	// Limit of entries to delete in one call, so that it fits into the reserve
+	// of a full store; 0 is 256. It is exceeded only if the nearest checkpoint
+	// lies further.
+	Limit uint64
+}
+
+const pruneLimit = 256
+
+// Prune deletes the oldest entries with their index rows, and returns how many.
+// It deletes nothing that a consumer has not acknowledged, and stops only at a
+// signed checkpoint, whose head becomes the anchor. Call it again while it
+// returns more than 0.
+func Prune(tx *bbolt.Tx, r Retention) (int, error) {
+	anchor, err := GetAnchor(tx)
+	if err != nil {
+		return 0, err
+	}
+	limit, err := acknowledged(tx, r.Consumers)
+	if err != nil {
+		return 0, err
+	}
+	// What may go is looked for only as far as one call can go.
+	farthest, ok, err := r.checkpoint(tx, anchor.Position, limit)
+	if err != nil || !ok {
+		return 0, err
+	}
+	want, err := r.wanted(tx, anchor.Position, farthest.Position)
+	if err != nil {
+		return 0, err
+	}
+	to, ok, err := r.checkpoint(tx, anchor.Position, want)
+	if err != nil || !ok {
+		return 0, err
+	}
+	if err := holds(tx, to); err != nil {
+		return 0, fmt.Errorf("%w: checkpoint: %w", ErrBroken, err)
+	}
+	n, err := deleteThrough(tx, to.Position)
+	if err != nil {
+		return 0, fmt.Errorf("prune ledger: %w", err)
+	}
+	return n, tx.Bucket(bMeta).Put(kAnchor, to.bytes())
+}
+
+// acknowledged is the position up to which every consumer has everything.
+func acknowledged(tx *bbolt.Tx, consumers []string) (Position, error) {
+	if len(consumers) == 0 {
+		return Position{}, errors.New("prune ledger: no consumers given")
+	}
+	var low Position
+	for i, name := range consumers {
+		h, err := Cursor(tx, name)
+		if err != nil {
+			return Position{}, err
+		}
+		if i == 0 || h.Position.Before(low) {
+			low = h.Position
+		}
+	}
+	return low, nil
+}
+
+// wanted is the newest entry, not after end, that may go by number or age.
+func (r Retention) wanted(tx *bbolt.Tx, anchor, end Position) (Position, error) {
+	head, err := GetHead(tx)
+	if err != nil {
+		return Position{}, err
+	}
+	want := anchor
+	if held := head.Seq - anchor.Seq; r.Entries > 0 && held > r.Entries {
+		want.Seq = min(head.Seq-r.Entries, end.Seq)
+	}
+	if !r.Now.Quality.trusted() {
+		return want, nil
+	}
+	old := r.Now.Wall.Add(-r.Age)
+	for pos, raw := range Entries(tx, Position{anchor.Epoch, anchor.Seq + 1}) {
+		e, err := Decode(raw)
+		if err != nil {
+			return Position{}, fmt.Errorf("%w: entry %v: %w", ErrBroken, pos, err)
+		}
+		if !e.At.Quality.trusted() {
+			continue // as old as the next one that knows
+		}
+		if !e.At.Wall.Before(old) {
+			return want, nil
+		}
+		if !pos.Before(end) {
+			return end, nil
+		}
+		if want.Before(pos) {
+			want = pos
+		}
+	}
+	return want, nil
+}
+
+func (q Quality) trusted() bool { return q == Synced || q == Anchored }
+
+// checkpoint chooses the last signed checkpoint after anchor and not after
+// limit that keeps within r.Limit, or else the first one.
+func (r Retention) checkpoint(tx *bbolt.Tx, anchor, limit Position) (Head, bool, error) {
+	most := r.Limit
+	if most == 0 {
+		most = pruneLimit
+	}
+	var best Head
+	found := false
+	c := tx.Bucket(bCheckpoints).Cursor()
+	for k, v := c.Seek(Position{anchor.Epoch, anchor.Seq + 1}.key()); k != nil && bytes.Compare(k, limit.key()) <= 0; k, v = c.Next() {
+		if pos, _ := positionOf(k); found && pos.Seq-anchor.Seq > most {
+			break
+		}
+		var s Signed
+		if err := json.Unmarshal(v, &s); err != nil {
+			return Head{}, false, fmt.Errorf("%w: checkpoint: %w", ErrBroken, err)
+		}
+		cp, err := s.Check(r.Key)
+		if err != nil {
+			return Head{}, false, fmt.Errorf("prune ledger: %w", err)
+		}
+		best, found = cp.Head, true
+	}
+	return best, found, nil
+}
+
+func deleteThrough(tx *bbolt.Tx, last Position) (int, error) {
+	entries, ops, checkpoints := tx.Bucket(bEntries), tx.Bucket(bOps), tx.Bucket(bCheckpoints)
+	n := 0
+	var keys, opIDs [][]byte
+	for pos, raw := range Entries(tx, Position{}) {
+		if last.Before(pos) {
+			break
+		}
+		e, err := Decode(raw)
+		if err != nil {
+			return 0, err
+		}
+		keys, opIDs = append(keys, pos.key()), append(opIDs, []byte(e.Op))
+	}
+	for i := range keys {
+		if err := errors.Join(entries.Delete(keys[i]), ops.Delete(opIDs[i])); err != nil {
+			return 0, err
+		}
+		n++
+	}
+	var old [][]byte
+	c := checkpoints.Cursor()
+	for k, _ := c.First(); k != nil && bytes.Compare(k, last.key()) < 0; k, _ = c.Next() {
+		old = append(old, bytes.Clone(k))
+	}
+	for _, k := range old {
+		if err := checkpoints.Delete(k); err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
+}
+
+// verifyCheckpoints checks that what was signed is on the chain.
+func verifyCheckpoints(tx *bbolt.Tx) error {
+	anchor, err := GetAnchor(tx)
+	if err != nil {
+		return err
+	}
+	c := tx.Bucket(bCheckpoints).Cursor()
+	for k, v := c.First(); k != nil; k, v = c.Next() {
+		pos, ok := positionOf(k)
+		var s Signed
+		var cp Checkpoint
+		if !ok || json.Unmarshal(v, &s) != nil || json.Unmarshal(s.Checkpoint, &cp) != nil || cp.Head.Position != pos {
+			return fmt.Errorf("%w: checkpoint %v cannot be read", ErrBroken, pos)
+		}
+		if pos.Before(anchor.Position) {
+			return fmt.Errorf("%w: checkpoint %v lies before the anchor", ErrBroken, pos)
+		}
+		if err := holds(tx, cp.Head); err != nil {
+			return fmt.Errorf("%w: checkpoint: %w", ErrBroken, err)
+		}
+	}
+	return nil
+}
