@@ -145,8 +145,9 @@ func (e *encoder) line(tall bool) {
 }
 
 func (e *encoder) feed(lines int) {
+	lines = min(max(lines, 0), 255)
 	e.b.Feed(lines)
-	e.dots += max(lines, 0) * lineDots
+	e.dots += lines * lineDots
 }
 
 func (e *encoder) qr(code string) error {

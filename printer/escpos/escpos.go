@@ -139,6 +139,9 @@ func Status(n byte) []byte { return []byte{0x10, 0x04, n} }
 // was sent before it, and not at all while the printer is out of paper.
 func Barrier() []byte { return []byte{0x1d, 'r', 1} }
 
+// CutOff parts what is on the paper from what comes.
+func CutOff() []byte { return []byte{0x1d, 'V', 'B', 0} }
+
 // Resync ends whatever command an interrupted job left open, of at most open
 // bytes of parameters, and initialises. It prints nothing.
 func Resync(open int) []byte {
