@@ -1,0 +1,375 @@
+package charge
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	"github.com/ssg-safe/agent/money"
+)
+
+// Fact is something that happened to a charge and was recorded: the body of
+// one ledger entry. The set is closed. Stored names and JSON fields never
+// change; new fields are optional.
+type Fact interface {
+	// Kind is the ledger entry's kind.
+	Kind() string
+	// Subject is the charge it is about.
+	Subject() ID
+	// Op is the operation id under which the fact is recorded at most once. It
+	// is the same however often the same thing is learnt.
+	Op() string
+	// Proof is the evidence the fact rests on; nil where none is needed. It is
+	// stored beside the fact's data, in the entry's evidence field.
+	Proof() *Evidence
+
+	apply(c *Charge) error
+}
+
+// unproved is embedded by facts that rest on no evidence.
+type unproved struct{}
+
+func (unproved) Proof() *Evidence { return nil }
+
+// CreatedFact is the first fact: somebody wants to be paid. Attempt 1 is
+// recorded as sending with it, because the request follows at once.
+type CreatedFact struct {
+	unproved
+	Charge    ID           `json:"charge"`
+	Merchant  string       `json:"merchant"`
+	Route     string       `json:"route"`
+	Account   string       `json:"account"`
+	Amount    money.Amount `json:"amount"`
+	Expiry    int          `json:"expiry_s"`
+	Source    string       `json:"source"`
+	Reference string       `json:"reference,omitempty"`
+	Present   bool         `json:"present"`
+}
+
+// Kind implements [Fact].
+func (CreatedFact) Kind() string { return "charge.created" }
+
+// Subject implements [Fact].
+func (f CreatedFact) Subject() ID { return f.Charge }
+
+// Op implements [Fact].
+func (f CreatedFact) Op() string { return "charge/" + string(f.Charge) + "/created" }
+
+func (f CreatedFact) apply(c *Charge) error {
+	if c.State != "" {
+		return c.refuse(f, "")
+	}
+	if f.Amount <= 0 {
+		return c.refuse(f, "the amount is not positive")
+	}
+	*c = Charge{
+		ID: f.Charge, Merchant: f.Merchant, Route: f.Route, Account: f.Account, Amount: f.Amount, Expiry: f.Expiry,
+		Source: f.Source, Reference: f.Reference, Present: f.Present,
+		State: Created, Attempts: []Attempt{{N: 1, State: Sending}},
+	}
+	return nil
+}
+
+// AttemptFact moves one create attempt.
+type AttemptFact struct {
+	unproved
+	Charge ID           `json:"charge"`
+	N      int          `json:"attempt"`
+	State  AttemptState `json:"state"`
+	// ProviderID, CodeHash (keyed hash of the code, which itself is personal
+	// data) and Digest (of the answer's bytes) belong to accepted.
+	ProviderID string `json:"provider_id,omitempty"`
+	CodeHash   string `json:"code_hash,omitempty"`
+	Digest     string `json:"digest,omitempty"`
+	// Reason is the error kind of rejected and uncertain.
+	Reason string `json:"reason,omitempty"`
+}
+
+// Kind implements [Fact].
+func (AttemptFact) Kind() string { return "charge.attempt" }
+
+// Subject implements [Fact].
+func (f AttemptFact) Subject() ID { return f.Charge }
+
+// Op implements [Fact].
+func (f AttemptFact) Op() string {
+	return "charge/" + string(f.Charge) + "/attempt/" + strconv.Itoa(f.N) + "/" + string(f.State)
+}
+
+func (f AttemptFact) apply(c *Charge) error {
+	if f.State == Sending {
+		last, _ := c.Last()
+		if c.State != Created || f.N != last.N+1 {
+			return c.refuse(f, "")
+		}
+		if last.State != Rejected && last.State != Orphaned {
+			return c.refuse(f, fmt.Sprintf("attempt %d is still %s", last.N, last.State))
+		}
+		c.Attempts = append(c.Attempts, Attempt{N: f.N, State: Sending})
+		return nil
+	}
+	a := c.attempt(f.N)
+	if a == nil {
+		return c.refuse(f, fmt.Sprintf("there is no attempt %d", f.N))
+	}
+	allowed := a.State == Sending
+	switch f.State {
+	case Accepted:
+		allowed = allowed || a.State == Uncertain || a.State == Orphaned
+	case Rejected, Uncertain:
+	case Orphaned:
+		allowed = allowed || a.State == Uncertain
+	default:
+		allowed = false
+	}
+	if !allowed {
+		return c.refuse(f, fmt.Sprintf("attempt %d is %s", a.N, a.State))
+	}
+	a.State, a.Reason = f.State, f.Reason
+	if f.State == Accepted {
+		a.ProviderID = f.ProviderID
+		if c.State == Created {
+			c.State = Pending
+		}
+	}
+	return nil
+}
+
+// PaidFact says that the charge was paid.
+type PaidFact struct {
+	Charge   ID           `json:"charge"`
+	Attempt  int          `json:"attempt"`
+	Amount   money.Amount `json:"amount"`
+	Evidence Evidence     `json:"-"`
+	Late     bool         `json:"late,omitempty"`
+}
+
+// Kind implements [Fact].
+func (PaidFact) Kind() string { return "charge.paid" }
+
+// Subject implements [Fact].
+func (f PaidFact) Subject() ID { return f.Charge }
+
+// Op implements [Fact]: one end-to-end id credits one charge, once.
+func (f PaidFact) Op() string { return paymentOp(f.Charge, f.Evidence) }
+
+// Proof implements [Fact].
+func (f PaidFact) Proof() *Evidence { return &f.Evidence }
+
+func (f PaidFact) apply(c *Charge) error {
+	switch {
+	case c.State == "" || c.State.Rank() >= Paid.Rank():
+		return c.refuse(f, "")
+	case f.Amount != c.Amount:
+		return c.refuse(f, fmt.Sprintf("%d centavos are not the charge's %d", f.Amount, c.Amount))
+	case f.Late != c.State.unpaid():
+		return c.refuse(f, "late does not say whether it ended unpaid before")
+	}
+	if err := f.Evidence.matches(*c); err != nil {
+		return c.refuse(f, err.Error())
+	}
+	c.State, c.Late = Paid, f.Late
+	c.Payments = append(c.Payments, Payment{Evidence: f.Evidence, Amount: f.Amount})
+	return nil
+}
+
+// ExtraPaymentFact is a second payment of a charge that is paid already.
+type ExtraPaymentFact struct {
+	Charge   ID           `json:"charge"`
+	Attempt  int          `json:"attempt"`
+	Amount   money.Amount `json:"amount"`
+	Evidence Evidence     `json:"-"`
+}
+
+// Kind implements [Fact].
+func (ExtraPaymentFact) Kind() string { return "charge.payment_extra" }
+
+// Subject implements [Fact].
+func (f ExtraPaymentFact) Subject() ID { return f.Charge }
+
+// Op implements [Fact].
+func (f ExtraPaymentFact) Op() string { return paymentOp(f.Charge, f.Evidence) }
+
+// Proof implements [Fact].
+func (f ExtraPaymentFact) Proof() *Evidence { return &f.Evidence }
+
+func (f ExtraPaymentFact) apply(c *Charge) error {
+	if c.State.Rank() < Paid.Rank() {
+		return c.refuse(f, "")
+	}
+	c.Payments = append(c.Payments, Payment{Evidence: f.Evidence, Amount: f.Amount, Extra: true})
+	return nil
+}
+
+// MismatchFact is money, or a claim of money, that does not match the charge.
+type MismatchFact struct {
+	Charge   ID           `json:"charge"`
+	Attempt  int          `json:"attempt"`
+	Amount   money.Amount `json:"amount"` // 0 when the provider did not say
+	Evidence Evidence     `json:"-"`
+	Why      string       `json:"why"`
+}
+
+// Kind implements [Fact].
+func (MismatchFact) Kind() string { return "charge.payment_mismatch" }
+
+// Subject implements [Fact].
+func (f MismatchFact) Subject() ID { return f.Charge }
+
+// Op implements [Fact].
+func (f MismatchFact) Op() string {
+	return "charge/" + string(f.Charge) + "/mismatch/" + strconv.Itoa(f.Attempt) + "/" + f.Evidence.EndToEnd
+}
+
+// Proof implements [Fact].
+func (f MismatchFact) Proof() *Evidence { return &f.Evidence }
+
+func (f MismatchFact) apply(c *Charge) error {
+	if c.State == "" {
+		return c.refuse(f, "")
+	}
+	c.Payments = append(c.Payments, Payment{Evidence: f.Evidence, Amount: f.Amount, Mismatch: true})
+	return nil
+}
+
+// EndedFact ends a charge without money: expired, cancelled or failed.
+type EndedFact struct {
+	Charge ID    `json:"charge"`
+	State  State `json:"state"`
+	// Reason says why in one stable word; Evidence is the provider's answer it
+	// rests on, nil where no provider was asked (a charge never created there).
+	Reason   string    `json:"reason"`
+	Evidence *Evidence `json:"-"`
+}
+
+// Kind implements [Fact].
+func (f EndedFact) Kind() string { return "charge." + string(f.State) }
+
+// Subject implements [Fact].
+func (f EndedFact) Subject() ID { return f.Charge }
+
+// Op implements [Fact].
+func (f EndedFact) Op() string { return "charge/" + string(f.Charge) + "/ended" }
+
+// Proof implements [Fact].
+func (f EndedFact) Proof() *Evidence { return f.Evidence }
+
+func (f EndedFact) apply(c *Charge) error {
+	ok := c.State == Created || c.State == Pending && f.State != Failed
+	if !ok || !f.State.unpaid() {
+		return c.refuse(f, "")
+	}
+	c.State, c.Reason = f.State, f.Reason
+	return nil
+}
+
+// RefundedFact returns money of a paid charge to its payer.
+type RefundedFact struct {
+	Charge ID           `json:"charge"`
+	ID     string       `json:"refund"` // the refund's own id
+	Amount money.Amount `json:"amount"`
+	// EndToEnd is the payment that is returned.
+	EndToEnd string   `json:"end_to_end"`
+	Evidence Evidence `json:"-"`
+}
+
+// Kind implements [Fact].
+func (RefundedFact) Kind() string { return "charge.refunded" }
+
+// Subject implements [Fact].
+func (f RefundedFact) Subject() ID { return f.Charge }
+
+// Op implements [Fact].
+func (f RefundedFact) Op() string { return "charge/" + string(f.Charge) + "/refund/" + f.ID }
+
+// Proof implements [Fact].
+func (f RefundedFact) Proof() *Evidence { return &f.Evidence }
+
+func (f RefundedFact) apply(c *Charge) error {
+	if c.State != Paid && c.State != PartiallyRefunded || f.Amount <= 0 {
+		return c.refuse(f, "")
+	}
+	sum, err := c.RefundedSum.Add(f.Amount)
+	if err != nil || sum > c.Amount {
+		return c.refuse(f, "more than was paid")
+	}
+	c.RefundedSum, c.State = sum, PartiallyRefunded
+	if sum == c.Amount {
+		c.State = Refunded
+	}
+	return nil
+}
+
+func paymentOp(id ID, e Evidence) string {
+	if e.EndToEnd != "" {
+		return "payment/" + e.EndToEnd
+	}
+	return "charge/" + string(id) + "/payment/" + strconv.Itoa(e.Attempt)
+}
+
+// Decode reads the fact of a ledger entry from its data and evidence fields.
+// Unknown kinds return nil, nil: they belong to other machines.
+func Decode(kind string, data, evidence []byte) (Fact, error) {
+	var ev *Evidence
+	if len(evidence) > 0 {
+		ev = new(Evidence)
+		if err := json.Unmarshal(evidence, ev); err != nil {
+			return nil, fmt.Errorf("decode evidence of %s: %w", kind, err)
+		}
+	}
+	var err error
+	read := func(into any) {
+		if err = json.Unmarshal(data, into); err != nil {
+			err = fmt.Errorf("decode %s: %w", kind, err)
+		}
+	}
+	proof := func() Evidence {
+		if ev == nil {
+			if err == nil {
+				err = fmt.Errorf("decode %s: it has no evidence", kind)
+			}
+			return Evidence{}
+		}
+		return *ev
+	}
+	var f Fact
+	switch kind {
+	case CreatedFact{}.Kind():
+		var v CreatedFact
+		read(&v)
+		f = v
+	case AttemptFact{}.Kind():
+		var v AttemptFact
+		read(&v)
+		f = v
+	case PaidFact{}.Kind():
+		var v PaidFact
+		read(&v)
+		v.Evidence = proof()
+		f = v
+	case ExtraPaymentFact{}.Kind():
+		var v ExtraPaymentFact
+		read(&v)
+		v.Evidence = proof()
+		f = v
+	case MismatchFact{}.Kind():
+		var v MismatchFact
+		read(&v)
+		v.Evidence = proof()
+		f = v
+	case EndedFact{State: Expired}.Kind(), EndedFact{State: Cancelled}.Kind(), EndedFact{State: Failed}.Kind():
+		var v EndedFact
+		read(&v)
+		v.Evidence = ev
+		f = v
+	case RefundedFact{}.Kind():
+		var v RefundedFact
+		read(&v)
+		v.Evidence = proof()
+		f = v
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
