@@ -118,8 +118,11 @@ func Put(tx *bbolt.Tx, j Job) (Job, error) {
 		return Job{}, fmt.Errorf("put job: %w: op %q, kind %q", ErrJob, j.Op, j.Kind)
 	}
 	jobs, ops := tx.Bucket(bJobs), tx.Bucket(bOps)
-	if raw := ops.Get([]byte(j.Op)); raw != nil {
-		old, ok, err := Get(tx, binary.BigEndian.Uint64(raw))
+	if row := ops.Get([]byte(j.Op)); row != nil {
+		if len(row) != 8 {
+			return Job{}, fmt.Errorf("%w: index row of %s", ErrBroken, j.Op)
+		}
+		old, ok, err := Get(tx, binary.BigEndian.Uint64(row))
 		if err != nil || !ok {
 			return Job{}, errors.Join(err, fmt.Errorf("%w: index row of %s", ErrBroken, j.Op))
 		}

@@ -134,7 +134,7 @@ func BootCheckChild(o Options) int {
 
 // examine reads everything: bbolt's structure first, then what Verify knows.
 func examine(o Options) (code int, report string) {
-	err := inspect(o)
+	err := Check(o)
 	switch {
 	case err == nil:
 		return checkOK, ""
@@ -150,7 +150,10 @@ func examine(o Options) (code int, report string) {
 	return checkFailed, err.Error()
 }
 
-func inspect(o Options) error {
+// Check examines a store file in this process: bbolt's structure, the store's
+// record, and Options.Verify. It reads everything and changes nothing. On a
+// damaged file bbolt can take the process down; BootCheck cannot.
+func Check(o Options) error {
 	if err := preflight(o.Path); err != nil {
 		return err
 	}
