@@ -1,0 +1,255 @@
+package main
+
+import (
+	"os"
+	"time"
+	_ "time/tzdata" // boards without zone data still know their merchants' midnight
+
+	"github.com/ssg-safe/agent/internal/config"
+	"github.com/ssg-safe/agent/money"
+	"github.com/ssg-safe/agent/redact"
+)
+
+// The structs below are the schema of the configuration file: their tags are its
+// keys, defaults and limits (package internal/config), and their comments are its
+// reference, docs/configuration.md, which a test makes from them. Address the
+// comments to who edits the file.
+
+// Config is the configuration of one terminal.
+type Config struct {
+	// The version of this file's form. This agent reads version 1.
+	Version int `toml:"version" required:"true" example:"1"`
+	// The folder of everything that must survive: ledger, queue, identity. It
+	// belongs on the data partition, to the agent's user alone.
+	Data      string           `toml:"data" required:"true" example:"/var/lib/ssg-agent"`
+	Terminal  TerminalConfig   `toml:"terminal"`
+	Merchants []MerchantConfig `toml:"merchant" required:"true" min:"1" max:"100"`
+	Providers []ProviderConfig `toml:"provider" required:"true" min:"1" max:"16"`
+	Printer   PrinterConfig    `toml:"printer"`
+	Display   DisplayConfig    `toml:"display"`
+	Store     StoreConfig      `toml:"store"`
+	Archive   ArchiveConfig    `toml:"archive"`
+	Log       LogConfig        `toml:"log"`
+}
+
+// TerminalConfig is the terminal itself and how its charges run.
+type TerminalConfig struct {
+	// Four letters (A-Z) and digits that begin every charge id this terminal
+	// makes. Assigned, and different on every terminal that shares a PIX key.
+	Code string `toml:"code" required:"true" example:"T001"`
+	// What people call the terminal, such as "Cofre 2, caixa central".
+	Name string `toml:"name" max:"40"`
+	// The language of screen and slips.
+	Locale string `toml:"locale" default:"pt-BR" oneof:"pt-BR en"`
+	// The smallest charge that can be made.
+	MinAmount money.Amount `toml:"min_amount" default:"1.00" min:"0.01" max:"9999999999.99"`
+	// The largest charge that can be made.
+	MaxAmount money.Amount `toml:"max_amount" default:"5000.00" min:"0.01" max:"9999999999.99"`
+	// How long a code can be paid.
+	ChargeExpiry time.Duration `toml:"charge_expiry" default:"5m" min:"10s" max:"24h"`
+	// How long the screen goes on asking the provider after a code expired or was
+	// cancelled, because people pay in the last second. Later payments are found
+	// too, but no longer on the screen.
+	VerifyGrace time.Duration `toml:"verify_grace" default:"30s" min:"0s" max:"10m"`
+	// How long the screen says that a charge was paid.
+	PaidScreen time.Duration `toml:"paid_screen" default:"8s" min:"1s" max:"5m"`
+}
+
+// MerchantConfig is who is paid. Charges made at the keypad are the first
+// merchant's.
+type MerchantConfig struct {
+	// The merchant's name in the ledger: small letters, digits and hyphens.
+	// Never change it.
+	ID string `toml:"id" required:"true" example:"loja"`
+	// The merchant's CNPJ, 14 digits or capital letters without punctuation.
+	CNPJ string `toml:"cnpj" mask:"true" required:"true" example:"11222333000181"`
+	// The merchant's name on screen, slips and in codes, where accents are left
+	// out.
+	Name string `toml:"name" required:"true" example:"Padaria São João" max:"25"`
+	// The merchant's city in codes.
+	City string `toml:"city" required:"true" example:"São Paulo" max:"15"`
+	// The PIX key that receives the money, exactly as registered: CPF or CNPJ
+	// without punctuation, phone with +55, e-mail in small letters, or random key.
+	PixKey string `toml:"pix_key" mask:"true" required:"true" example:"+5511999990000"`
+	// The name of the [[provider]] that makes this merchant's charges.
+	Provider string `toml:"provider" required:"true" example:"ssg"`
+	// The merchant's account at the provider. SSG: account_id, a UUID.
+	Account string `toml:"account"`
+	// Lines at the head of every slip, such as the address. 48 characters fit on
+	// 80 mm paper, 32 on 58 mm.
+	Header []string `toml:"header" max:"6"`
+	// The zone whose midnight counts; an IANA name.
+	TimeZone string `toml:"time_zone" default:"America/Sao_Paulo"`
+	// The hour at which the business day ends.
+	CutOff TimeOfDay `toml:"cut_off" default:"00:00"`
+}
+
+// ProviderConfig is a company that makes charges.
+type ProviderConfig struct {
+	// What merchants call it in provider = "…".
+	Name string `toml:"name" required:"true" example:"ssg"`
+	// Which provider it is.
+	Type string `toml:"type" required:"true" example:"ssg" oneof:"ssg"`
+	// The base address of its interface.
+	URL string `toml:"url" required:"true" example:"https://pix.example.com"`
+	// Allows a url with http://. Whoever sits between terminal and provider can
+	// then read the credentials and forge payments: only through a VPN, or to a
+	// simulator on the same machine.
+	AllowInsecureHTTP bool `toml:"allow_insecure_http" default:"false"`
+	// The client id of this terminal or site.
+	ClientID string `toml:"client_id" required:"true" example:"kiosk-1"`
+	// Where the client's secret is. SSG: whoever has it can mark charges as paid;
+	// ask for a client without that right.
+	ClientSecret config.Secret `toml:"client_secret" required:"true" example:"{ credential = \"ssg.secret\" }"`
+	// What happens to a code of the provider that breaks the rules of BR Codes
+	// without hiding what it pays: "strict" refuses it, "warn" shows it and says so
+	// in the log. Codes with a wrong checksum, amount or host are always refused.
+	BRCodeCheck string `toml:"brcode_check" default:"strict" oneof:"strict warn"`
+	// The hosts that the locations in dynamic codes may have. Empty: any.
+	AllowedHosts []string `toml:"allowed_hosts" max:"32"`
+	// Data of the payer that the provider demands of every charge.
+	Payer *PayerConfig `toml:"payer"`
+}
+
+// PayerConfig is what is sent as the payer when the charge does not name one.
+// Use only data that the provider accepted in writing; nothing is ever
+// invented.
+type PayerConfig struct {
+	// Name of person or company.
+	Name redact.Name `toml:"name" max:"255"`
+	// CPF or CNPJ without punctuation.
+	Document redact.Document `toml:"document"`
+	// E-mail address.
+	Email redact.Email `toml:"email" max:"255"`
+	// Street and number.
+	Address redact.Text `toml:"address" max:"255"`
+	// City.
+	City redact.Text `toml:"city" max:"255"`
+	// Two capital letters, such as "SP".
+	State string `toml:"state"`
+	// CEP, eight digits without a hyphen.
+	Postcode redact.Text `toml:"postcode"`
+}
+
+// PrinterConfig is the slip printer.
+type PrinterConfig struct {
+	// How the printer is connected: serial, usb (/dev/usb/lp…), tcp, file (bytes
+	// are written to path), virtual (slips become text and pictures in the folder
+	// path), or none.
+	Kind string `toml:"kind" default:"none" oneof:"serial usb tcp file virtual none"`
+	// Device, file or folder, by kind. Name devices by udev or /dev/serial/by-id/,
+	// never ttyUSB0: it changes when plugs are swapped.
+	Path string `toml:"path"`
+	// Host and port of a tcp printer, such as "192.168.1.50:9100".
+	Address string `toml:"address"`
+	// Speed of the serial line in bit/s, as set in the printer.
+	Baud int `toml:"baud" default:"9600" min:"300" max:"4000000"`
+	// Flow control of the serial line: rtscts where the cable has the wires,
+	// xonxoff where the printer is set to it, none loses bytes when the printer
+	// is slow.
+	Flow string `toml:"flow" default:"none" oneof:"none xonxoff rtscts"`
+	// What the printer understands; see the list of printers in the README.
+	Profile string `toml:"profile" default:"epson-80"`
+}
+
+// DisplayConfig is the screen.
+type DisplayConfig struct {
+	// terminal draws on a text console, none runs without a screen.
+	Kind string `toml:"kind" default:"terminal" oneof:"terminal none"`
+	// The console to draw on, such as "/dev/tty1". Empty: the one the agent was
+	// started on.
+	TTY string `toml:"tty"`
+}
+
+// StoreConfig is the file that holds ledger and queue.
+type StoreConfig struct {
+	// Size of the file. It is filled when it is created, so that a full disk never
+	// stops the terminal in the middle of a payment. Used at creation only.
+	Size config.Size `toml:"size" default:"128MiB" min:"1MiB" max:"1GiB"`
+}
+
+// ArchiveConfig is the copy of the ledger at sites without a hub.
+type ArchiveConfig struct {
+	// The folder of the copy, best on another device. Empty: no copy is written.
+	Dir string `toml:"dir"`
+}
+
+// LogConfig is what is written to standard error, which systemd takes to the
+// journal.
+type LogConfig struct {
+	// The least important messages to write.
+	Level string `toml:"level" default:"info" oneof:"debug info warn error"`
+	// text for people, json for collectors.
+	Format string `toml:"format" default:"text" oneof:"text json"`
+}
+
+// Merchant is the merchant with an id; "" is the first one, whose charges are
+// made at the keypad.
+func (c Config) Merchant(id string) (MerchantConfig, bool) {
+	for _, m := range c.Merchants {
+		if id == "" || m.ID == id {
+			return m, true
+		}
+	}
+	return MerchantConfig{}, false
+}
+
+// Provider is the provider with a name.
+func (c Config) Provider(name string) (ProviderConfig, bool) {
+	for _, p := range c.Providers {
+		if p.Name == name {
+			return p, true
+		}
+	}
+	return ProviderConfig{}, false
+}
+
+// Zone is the merchant's time zone; UTC when its name is not valid, which
+// [Config.Validate] reports.
+func (m MerchantConfig) Zone() *time.Location {
+	zone, err := time.LoadLocation(m.TimeZone)
+	if err != nil {
+		return time.UTC
+	}
+	return zone
+}
+
+// TimeOfDay is an hour and minute, counted from midnight.
+type TimeOfDay time.Duration
+
+// UnmarshalText reads "HH:MM".
+func (t *TimeOfDay) UnmarshalText(text []byte) error {
+	at, err := time.Parse("15:04", string(text))
+	if err != nil || len(text) != len("15:04") {
+		return &config.ValueError{Complaint: "is not a time of day", Remedy: `write hour and minute: "00:00" to "23:59"`}
+	}
+	*t = TimeOfDay(time.Duration(at.Hour())*time.Hour + time.Duration(at.Minute())*time.Minute)
+	return nil
+}
+
+// String is "HH:MM".
+func (t TimeOfDay) String() string {
+	return time.Time{}.Add(time.Duration(t)).Format("15:04")
+}
+
+// defaultConfig is what a file that says nothing would mean.
+func defaultConfig() Config {
+	var c Config
+	config.Defaults(&c)
+	return c
+}
+
+// loadConfig reads and checks a configuration. The problems are all that was
+// found, in the order of the file; the error is an [*config.Invalid] that lists
+// them when one of them is more than a warning, or says why the file cannot be
+// read. Either is wrong usage (exit code 2). outsideUnit is true for commands
+// that a technician runs by hand, see [config.Options].
+func loadConfig(path string, outsideUnit bool) (Config, []config.Problem, error) {
+	var c Config
+	f, err := config.Load(path, &c, config.Options{LookupEnv: os.LookupEnv, OutsideUnit: outsideUnit})
+	if err != nil {
+		return Config{}, nil, err
+	}
+	f.Report(c.Validate()...)
+	return c, f.Problems(), f.Err()
+}

@@ -1,0 +1,269 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ssg-safe/agent/internal/config"
+	"github.com/ssg-safe/agent/pix"
+	"github.com/ssg-safe/agent/printer"
+)
+
+// problems collects what Validate finds.
+type problems []config.Problem
+
+func (ps *problems) fail(path, message, remedy string) {
+	*ps = append(*ps, config.Problem{Severity: config.Error, Path: path, Message: message, Remedy: remedy})
+}
+
+func (ps *problems) warn(path, message, remedy string) {
+	*ps = append(*ps, config.Problem{Severity: config.Warning, Path: path, Message: message, Remedy: remedy})
+}
+
+// Validate checks what the schema cannot say: forms, check digits, references
+// and what belongs together. Missing values are the schema's business; an empty
+// one is passed over here. Problems are named by path and never repeat keys,
+// documents or secrets.
+func (c Config) Validate() []config.Problem {
+	var ps problems
+	switch {
+	case c.Version > 1:
+		ps.fail("version", fmt.Sprintf("version %d is for a later agent; this one reads version 1", c.Version), "update the agent; what else is reported here may come from that")
+	case c.Version < 1:
+		ps.fail("version", "there is no such version", "write version = 1")
+	}
+	absolute(&ps, "data", c.Data)
+	c.Terminal.validate(&ps)
+	seen := map[string]string{}
+	for i, p := range c.Providers {
+		at := fmt.Sprintf("provider[%d]", i)
+		p.validate(&ps, at)
+		unique(&ps, seen, "provider", p.Name, at+".name")
+	}
+	for i, m := range c.Merchants {
+		at := fmt.Sprintf("merchant[%d]", i)
+		m.validate(&ps, at)
+		unique(&ps, seen, "merchant", m.ID, at+".id")
+		c.route(&ps, m, at)
+	}
+	c.Printer.validate(&ps)
+	absolute(&ps, "display.tty", c.Display.TTY)
+	if c.Display.TTY != "" && c.Display.TTY == c.Printer.Path {
+		ps.fail("printer.path", "is the display's tty", "give printer and display devices of their own")
+	}
+	absolute(&ps, "archive.dir", c.Archive.Dir)
+	if c.Archive.Dir != "" && filepath.Clean(c.Archive.Dir) == filepath.Clean(c.Data) {
+		ps.fail("archive.dir", "is the data folder itself", "give the copy a folder of its own, best on another device")
+	}
+	return ps
+}
+
+// absolute refuses paths that depend on where the agent was started.
+func absolute(ps *problems, at, path string) {
+	if path != "" && !filepath.IsAbs(path) {
+		ps.fail(at, "is not an absolute path", "write the whole path, from / on")
+	}
+}
+
+func unique(ps *problems, seen map[string]string, what, name, at string) {
+	if name == "" {
+		return
+	}
+	if first, ok := seen[what+name]; ok {
+		ps.fail(at, fmt.Sprintf("%q is the name of %s already", name, strings.TrimRight(first, ".idname")), "names are unique")
+		return
+	}
+	seen[what+name] = at
+}
+
+var (
+	terminalCode = regexp.MustCompile(`^[A-Z0-9]{4}$`)
+	plainName    = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
+	ttyNumber    = regexp.MustCompile(`^/dev/tty(USB|ACM)[0-9]+$`)
+	uuid         = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+	hostName     = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)
+)
+
+const plainNameRemedy = "write 1 to 32 small letters, digits and hyphens, beginning with a letter or digit"
+
+func (t TerminalConfig) validate(ps *problems) {
+	if t.Code != "" && !terminalCode.MatchString(t.Code) {
+		ps.fail("terminal.code", "is not 4 capital letters (A-Z) and digits", `write it as it was assigned: code = "T001"`)
+	}
+	if t.MinAmount > t.MaxAmount {
+		ps.fail("terminal.min_amount", fmt.Sprintf("%s is more than max_amount, %s", t.MinAmount.BRL(), t.MaxAmount.BRL()), "no charge could be made: lower one or raise the other")
+	}
+}
+
+func (m MerchantConfig) validate(ps *problems, at string) {
+	if m.ID != "" && !plainName.MatchString(m.ID) {
+		ps.fail(at+".id", "is not a plain name", plainNameRemedy)
+	}
+	switch {
+	case m.CNPJ == "" || pix.ValidCNPJ(m.CNPJ):
+	case pix.ValidCNPJ(strings.NewReplacer(".", "", "/", "", "-", "").Replace(m.CNPJ)):
+		ps.fail(at+".cnpj", "has punctuation", "write the 14 characters alone")
+	case len(m.CNPJ) == 14:
+		ps.fail(at+".cnpj", "is no CNPJ: its check digits are wrong", "compare it with the company's registration")
+	default:
+		ps.fail(at+".cnpj", fmt.Sprintf("is no CNPJ: %d characters", len([]rune(m.CNPJ))), "write 14 digits or capital letters, with all zeros and without punctuation")
+	}
+	m.validateCode(ps, at)
+	for i, line := range m.Header {
+		if len([]rune(line)) > 48 {
+			ps.fail(fmt.Sprintf("%s.header[%d]", at, i), "is longer than 48 characters, the width of 80 mm paper", "write it as two lines")
+		}
+	}
+	if _, err := time.LoadLocation(m.TimeZone); err != nil || m.TimeZone == "" || m.TimeZone == "Local" {
+		ps.fail(at+".time_zone", "is no time zone", `write an IANA name: "America/Sao_Paulo", "America/Manaus", "America/Rio_Branco", "America/Noronha"`)
+	}
+}
+
+// validateCode checks what goes into a BR Code, by the rules of the encoder.
+func (m MerchantConfig) validateCode(ps *problems, at string) {
+	const anyKey = "5f0e6d4c-0000-0000-0000-000000000000"
+	_, err := pix.Static{Key: anyKey, Name: m.Name, City: m.City}.Encode()
+	if faults, ok := errors.AsType[pix.Problems](err); ok {
+		for _, p := range faults {
+			switch {
+			case p.Tag == "59" && m.Name != "":
+				ps.fail(at+".name", "does not fit into a code: found "+p.Found, "write "+p.Want)
+			case p.Tag == "60" && m.City != "":
+				ps.fail(at+".city", "does not fit into a code: found "+p.Found, "write "+p.Want)
+			}
+		}
+	}
+	if m.PixKey == "" {
+		return
+	}
+	key, err := pix.RecogniseKey(m.PixKey)
+	if p, ok := errors.AsType[pix.Problem](err); ok {
+		ps.fail(at+".pix_key", "is no PIX key: found "+p.Found, "write "+p.Want)
+		return
+	}
+	if key.Type == pix.KeyCNPJ && pix.ValidCNPJ(m.CNPJ) && key.Raw()[:8] != m.CNPJ[:8] {
+		ps.warn(at+".pix_key", "is the CNPJ of another company than the merchant's", "check both: payers see the name of the key's owner")
+	}
+}
+
+// route checks the way from a merchant to its provider.
+func (c Config) route(ps *problems, m MerchantConfig, at string) {
+	var names []string
+	for _, p := range c.Providers {
+		if p.Name == "" { // reported already; it may be the one that is meant
+			return
+		}
+		names = append(names, fmt.Sprintf("%q", p.Name))
+	}
+	p, ok := c.Provider(m.Provider)
+	switch {
+	case m.Provider == "" || len(names) == 0:
+	case !ok:
+		ps.fail(at+".provider", fmt.Sprintf("there is no provider of the name %q", m.Provider), "there are: "+strings.Join(names, ", "))
+	case p.Type == "ssg" && !uuid.MatchString(m.Account):
+		ps.fail(at+".account", "must be the account_id that SSG assigned, a UUID", `account = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"`)
+	}
+}
+
+func (p ProviderConfig) validate(ps *problems, at string) {
+	if p.Name != "" && !plainName.MatchString(p.Name) {
+		ps.fail(at+".name", "is not a plain name", plainNameRemedy)
+	}
+	local := p.validateURL(ps, at)
+	for i, h := range p.AllowedHosts {
+		if !hostName.MatchString(h) {
+			ps.fail(fmt.Sprintf("%s.allowed_hosts[%d]", at, i), "is not a host name", `write the host alone, in small letters: "pix.example.com"`)
+		}
+	}
+	if !slices.Contains([]string{"ssg"}, p.Type) {
+		return
+	}
+	if !local {
+		ps.warn(at+".client_secret", "a thief of this terminal can mark charges as paid with it",
+			"ask SSG for a client without that right, and treat its answers as weaker evidence")
+	}
+	if p.Payer == nil {
+		ps.warn(at, "SSG demands data of the payer, and there is no [provider.payer]: charges that do not bring it are refused",
+			"add [provider.payer] with data that SSG accepted in writing")
+	}
+}
+
+// validateURL checks the base address and reports whether it is on this machine.
+func (p ProviderConfig) validateURL(ps *problems, at string) (local bool) {
+	at += ".url"
+	if p.URL == "" {
+		return true
+	}
+	u, err := url.Parse(p.URL)
+	switch {
+	case err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "":
+		ps.fail(at, "is no address of a web service", `write url = "https://host/path"`)
+		return true
+	case u.User != nil:
+		ps.fail(at, "holds credentials", "take them out; the secret goes into client_secret, by reference")
+		return true
+	case u.RawQuery != "" || u.Fragment != "":
+		ps.fail(at, "has a query or fragment", "write scheme, host and path only")
+	}
+	local = isLoopback(u.Hostname())
+	if u.Scheme == "https" {
+		return local
+	}
+	switch {
+	case !p.AllowInsecureHTTP:
+		ps.fail(at, "is plain HTTP: anyone on the way can read the credentials and forge payments",
+			"use https://, or a VPN and then allow_insecure_http = true")
+	case !local:
+		ps.warn(at, "is plain HTTP: anyone on the way can read the credentials and forge payments",
+			"reach the provider through a VPN or TLS proxy, and list the hosts of its codes in allowed_hosts")
+	}
+	return local
+}
+
+// isLoopback reports whether a host is this machine.
+func isLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+func (p PrinterConfig) validate(ps *problems) {
+	if _, err := printer.ProfileByName(p.Profile); err != nil {
+		var names []string
+		for _, known := range printer.Profiles() {
+			names = append(names, fmt.Sprintf("%q", known.Name))
+		}
+		ps.fail("printer.profile", fmt.Sprintf("%q is not known", p.Profile), "there are: "+strings.Join(names, ", "))
+	}
+	absolute(ps, "printer.path", p.Path)
+	switch p.Kind {
+	case "serial", "usb", "file":
+		if p.Path == "" {
+			ps.fail("printer.path", fmt.Sprintf("is missing: kind = %q needs it", p.Kind), `add path = "…" under [printer]`)
+		}
+		if ttyNumber.MatchString(p.Path) {
+			ps.warn("printer.path", "this name goes to another device when plugs are swapped", "use a name in /dev/serial/by-id/, or one that a udev rule makes")
+		}
+	case "tcp":
+		host, port, err := net.SplitHostPort(p.Address)
+		n, perr := strconv.ParseUint(port, 10, 16)
+		switch {
+		case p.Address == "":
+			ps.fail("printer.address", `is missing: kind = "tcp" needs it`, `add address = "192.168.1.50:9100" under [printer]`)
+		case err != nil || perr != nil || host == "" || n == 0:
+			ps.fail("printer.address", "is not host and port", `write address = "192.168.1.50:9100"`)
+		}
+	case "none":
+		if p.Path != "" || p.Address != "" {
+			ps.warn("printer.kind", `a printer is described, but kind = "none": nothing is printed`, "write its kind")
+		}
+	}
+}
