@@ -1,0 +1,437 @@
+package terminal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/ssg-safe/agent/charge"
+	"github.com/ssg-safe/agent/display"
+	"github.com/ssg-safe/agent/ledger"
+	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/queue"
+	"github.com/ssg-safe/agent/store"
+)
+
+// start records a new charge and sends its first attempt.
+func (t *Terminal) start(r Request, reply func(charge.ID, error)) {
+	m, ok := t.merchant(r.Merchant)
+	switch {
+	case t.stopping:
+		reply("", ErrStopping)
+		return
+	case !ok:
+		reply("", fmt.Errorf("%w %q", ErrMerchant, r.Merchant))
+		return
+	case r.Amount < t.cfg.MinAmount || r.Amount > t.cfg.MaxAmount:
+		reply("", fmt.Errorf("%w: %s is not between %s and %s", ErrAmount, r.Amount.BRL(), t.cfg.MinAmount.BRL(), t.cfg.MaxAmount.BRL()))
+		return
+	case r.Present && !t.session.free():
+		reply("", ErrScreenTaken)
+		return
+	}
+	id := charge.ID(t.ids.Next(t.clock.Wall()))
+	l := &live{payer: r.Payer, desc: r.Description, began: t.clock.Up()}
+	created := charge.CreatedFact{
+		Charge: id, Merchant: m.ID, Route: m.Route, Account: m.Account, Amount: r.Amount,
+		Expiry: int(t.cfg.Expiry / time.Second), Source: r.Source, Reference: r.Reference, Present: r.Present,
+	}
+	d, err := decide("start charge", l, created)
+	if err != nil {
+		reply("", err)
+		return
+	}
+	d.fresh = true
+	if p := fromPayer(r.Payer); p != (privatePayer{}) || r.Description != "" {
+		d.private = &private{Description: r.Description, Payer: p}
+	}
+	if r.Present {
+		t.session.creating(id, r.Amount)
+	}
+	d.then = func([]queue.Job) {
+		reply(id, nil)
+		t.send(l)
+	}
+	d.refused = func(err error) {
+		if r.Present {
+			t.session.fail(t.clock.Up(), storeCode(err))
+		}
+		reply("", err)
+	}
+	t.commit(d)
+}
+
+func storeCode(err error) string {
+	if errors.Is(err, store.ErrFull) {
+		return display.ErrFull
+	}
+	return display.ErrStorage
+}
+
+// send performs the newest attempt of l, which is recorded as sending.
+func (t *Terminal) send(l *live) {
+	last, ok := l.charge.Last()
+	if !ok || last.State != charge.Sending {
+		return
+	}
+	m, _ := t.merchant(l.charge.Merchant)
+	route := t.cfg.Routes[l.charge.Route]
+	in := providers.Intent{
+		ID: string(l.charge.ID), Attempt: last.N, Amount: l.charge.Amount, Expiry: l.charge.ExpiryDuration(),
+		Description: l.desc, Account: l.charge.Account, Key: m.Key, Payer: l.payer,
+	}
+	t.call(t.acts, route.Caps().CreateTimeout, func(ctx context.Context) input {
+		sent := t.clock.Up()
+		a, err := route.CreateCharge(ctx, in)
+		return func() { l.later(func() { t.answered(l, last.N, sent, a, err) }) }
+	})
+}
+
+// call performs a provider call under its time limit, a few at a time.
+func (t *Terminal) call(ctx context.Context, limit time.Duration, f func(ctx context.Context) input) {
+	t.perform(ctx, func(ctx context.Context) input {
+		select {
+		case t.calls <- struct{}{}:
+			defer func() { <-t.calls }()
+		case <-ctx.Done():
+		}
+		ctx, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		return f(ctx)
+	})
+}
+
+// answered handles the outcome of create attempt n.
+func (t *Terminal) answered(l *live, n int, sent time.Duration, a providers.Charge, err error) {
+	t.reached(err)
+	caps := t.cfg.Routes[l.charge.Route].Caps()
+	facts, next := l.charge.Answer(n, a, err, "", caps)
+	if err != nil {
+		t.log.Warn("charge attempt", "charge", l.charge.ID, "attempt", n, "err", err)
+	}
+	t.follow(l, facts, next, err, func(d *decision) {
+		if err != nil {
+			return
+		}
+		d.private = &private{Code: a.BRCode, Description: l.desc, Payer: fromPayer(l.payer)}
+		d.deadline = sent + l.charge.ExpiryDuration()
+		if l.cancel {
+			return
+		}
+		if l.charge.Present && t.printer != nil {
+			d.issue = append(d.issue, slip{
+				Kind: SlipQR, Charge: l.charge.ID, Merchant: l.charge.Merchant, Amount: l.charge.Amount, Copy: 1,
+				Expires: t.clock.Wall().Add(d.deadline - t.clock.Up()),
+			})
+		}
+	})
+}
+
+// follow commits the outcome of an attempt and what must come after it.
+func (t *Terminal) follow(l *live, facts []charge.Fact, next charge.Next, err error, more func(*decision)) {
+	up := t.clock.Up()
+	ended := l.cancel && len(facts) == 1 && err == nil && next == charge.Wait // its code was never shown: nobody can pay it
+	if ended {
+		facts = append(facts, charge.EndedFact{Charge: l.charge.ID, State: charge.Cancelled, Reason: "payer"})
+	}
+	wait := time.Duration(0)
+	if next == charge.Retry {
+		last, _ := l.charge.Last()
+		wait = retryWait(last.N, err)
+		switch {
+		case l.cancel:
+			facts = append(facts, charge.EndedFact{Charge: l.charge.ID, State: charge.Cancelled, Reason: "payer"})
+		case wait == 0 && !t.stopping:
+			facts = append(facts, charge.AttemptFact{Charge: l.charge.ID, N: last.N + 1, State: charge.Sending})
+		default:
+			l.retryAt = up + wait
+		}
+	}
+	d, derr := decide("attempt outcome", l, facts...)
+	if derr != nil {
+		t.log.Error("answer refused", "err", derr)
+		return
+	}
+	more(d)
+	d.then = func([]queue.Job) {
+		l.lookUp = next == charge.LookUp
+		t.changed(l, err)
+		t.send(l)
+	}
+	t.commit(d)
+}
+
+// find asks the provider, by our own id, whether an attempt of unknown outcome
+// made a charge.
+func (t *Terminal) find(l *live) {
+	last, _ := l.charge.Last()
+	route := t.cfg.Routes[l.charge.Route]
+	l.watch.asking = true
+	t.call(t.asks, route.Caps().ReadTimeout, func(ctx context.Context) input {
+		a, err := route.GetCharge(ctx, providers.Ref{Charge: string(l.charge.ID), Attempt: last.N})
+		return func() {
+			l.later(func() {
+				l.watch.asking = false
+				e, refused := errors.AsType[*providers.Error](err)
+				switch {
+				case err == nil && a.BRCode != "":
+					t.answered(l, last.N, l.began, a, nil)
+				case err == nil || refused && e.Kind == providers.NotFound:
+					facts, next := l.charge.Absent(last.N)
+					t.follow(l, facts, next, nil, func(*decision) {})
+				default:
+					t.reached(err)
+					l.watch.asked(t.clock.Up(), err, l.charge.State)
+				}
+			})
+		}
+	})
+}
+
+// retryWait is how long to wait before another attempt: not at all after an
+// unknown outcome (the orphan cannot be paid), a little after a refusal that
+// may pass.
+func retryWait(n int, err error) time.Duration {
+	e, ok := errors.AsType[*providers.Error](err)
+	if !ok || e.Kind.OutcomeUnknown() {
+		return 0
+	}
+	wait := min(time.Duration(n)*500*time.Millisecond, 2*time.Second)
+	return jitter(max(wait, min(e.RetryAfter, 10*time.Second)))
+}
+
+// retry sends the next attempt of a charge that waited for it.
+func (t *Terminal) retry(l *live) {
+	l.retryAt = 0
+	last, _ := l.charge.Last()
+	d, err := decide("next attempt", l, charge.AttemptFact{Charge: l.charge.ID, N: last.N + 1, State: charge.Sending})
+	if l.cancel {
+		d, err = decide("cancel", l, charge.EndedFact{Charge: l.charge.ID, State: charge.Cancelled, Reason: "payer"})
+	}
+	if err != nil {
+		t.log.Error("attempt refused", "err", err)
+		return
+	}
+	d.then = func([]queue.Job) {
+		t.changed(l, nil)
+		t.send(l)
+	}
+	t.commit(d)
+}
+
+// question asks the provider about attempt n of l.
+func (t *Terminal) question(l *live) {
+	a, ok := l.charge.Accepted()
+	if !ok {
+		return
+	}
+	ended := t.over(l)
+	route := t.cfg.Routes[l.charge.Route]
+	ref := providers.Ref{Charge: string(l.charge.ID), Attempt: a.N, ProviderID: a.ProviderID}
+	l.watch.asking = true
+	t.call(t.asks, route.Caps().ReadTimeout, func(ctx context.Context) input {
+		ans, err := route.GetCharge(ctx, ref)
+		return func() {
+			l.later(func() {
+				l.watch.asking = false
+				t.reached(err)
+				l.watch.asked(t.clock.Up(), err, l.charge.State)
+				if err != nil {
+					t.log.Warn("status", "charge", l.charge.ID, "err", err)
+					return
+				}
+				if ans.Status == providers.StatusUncertain {
+					t.log.Warn("unknown status word", "charge", l.charge.ID, "word", ans.Word)
+				}
+				if facts := l.charge.Observe(a.N, ans, ended); len(facts) > 0 {
+					t.learn(l, facts)
+				}
+			})
+		}
+	})
+}
+
+// over says that the charge has ended by the terminal's own reckoning, as of
+// a question that is about to be asked; "" while it has not.
+func (t *Terminal) over(l *live) charge.State {
+	up := t.clock.Up()
+	switch {
+	case l.cancel && up >= l.watch.cancelled+cancelGrace:
+		return charge.Cancelled
+	case l.known && up >= l.deadline+t.cfg.Grace:
+		return charge.Expired
+	}
+	return ""
+}
+
+// cancelGrace is how long a cancelled charge is still asked about.
+const cancelGrace = 4 * time.Second
+
+// learn records facts about money or an end.
+func (t *Terminal) learn(l *live, facts []charge.Fact) {
+	d, err := decide("status", l, facts...)
+	if err != nil {
+		t.log.Error("status refused", "err", err)
+		return
+	}
+	paid, _ := facts[0].(charge.PaidFact)
+	if d.next.State == charge.Paid && l.charge.State != charge.Paid && t.printer != nil && l.charge.Present && !paid.Late {
+		d.issue = append(d.issue, slip{
+			Kind: SlipReceipt, Charge: l.charge.ID, Merchant: l.charge.Merchant, Amount: paid.Amount, Copy: 1,
+			EndToEnd: paid.Evidence.EndToEnd, Route: l.charge.Route, Paid: t.clock.Wall(),
+		})
+	}
+	wall := t.clock.Wall()
+	d.then = func([]queue.Job) {
+		if l.charge.State == charge.Paid && l.paidAt.IsZero() {
+			l.paidAt = wall
+		}
+		t.changed(l, nil)
+	}
+	d.refused = func(err error) {
+		// The end-to-end id credits another charge already.
+		if m := mismatchOf(facts[0]); m != nil && errors.Is(err, ledger.ErrConflict) {
+			t.learn(l, []charge.Fact{*m})
+			return
+		}
+		t.fatal = err
+	}
+	t.commit(d)
+}
+
+func mismatchOf(f charge.Fact) *charge.MismatchFact {
+	const why = "the end-to-end id credits another charge"
+	switch f := f.(type) {
+	case charge.PaidFact:
+		return &charge.MismatchFact{Charge: f.Charge, Attempt: f.Attempt, Amount: f.Amount, Evidence: f.Evidence, Why: why}
+	case charge.ExtraPaymentFact:
+		return &charge.MismatchFact{Charge: f.Charge, Attempt: f.Attempt, Amount: f.Amount, Evidence: f.Evidence, Why: why}
+	}
+	return nil
+}
+
+// changed follows a committed change of a charge: screen, watch, events.
+func (t *Terminal) changed(l *live, cause error) {
+	up := t.clock.Up()
+	c := l.charge
+	mine := t.session.charge == c.ID
+	switch c.State {
+	case charge.Pending:
+		if l.watch.state != charge.Pending {
+			l.watch.start(up, charge.Pending)
+			l.plan(up, t.cfg.Routes[c.Route].Caps().Poll)
+			t.observe(Event{Kind: ChargeCreated, Charge: c, Code: l.code})
+			if mine {
+				t.session.pending(up)
+			}
+		}
+	case charge.Paid:
+		if l.watch.state != charge.Paid {
+			l.watch.start(up, charge.Paid)
+			t.observe(Event{Kind: ChargePaid, Charge: c})
+			if mine && !c.Late {
+				t.session.paid(up, t.cfg.PaidScreen)
+			}
+			if c.Late {
+				t.log.Warn("late payment: nothing was delivered for it", "charge", c.ID, "amount", c.Amount)
+			}
+		}
+		if !mine || c.Late {
+			t.drop(l)
+		}
+	case charge.Expired, charge.Cancelled, charge.Failed:
+		if l.watch.state == c.State {
+			break
+		}
+		l.watch.start(up, c.State)
+		l.plan(up, t.cfg.Routes[c.Route].Caps().Poll)
+		t.observe(Event{Kind: ChargeEnded, Charge: c})
+		if mine {
+			t.session.ended(up, c.State, errorCode(c, cause))
+		}
+		if _, accepted := c.Accepted(); !accepted {
+			t.drop(l)
+		}
+	}
+	for _, p := range c.Payments[min(l.watch.payments, len(c.Payments)):] {
+		if p.Mismatch || p.Extra {
+			t.log.Error("payment needs a person", "charge", c.ID, "amount", p.Amount, "extra", p.Extra, "mismatch", p.Mismatch)
+			t.observe(Event{Kind: PaymentOdd, Charge: c})
+		}
+	}
+	l.watch.payments = len(c.Payments)
+}
+
+// drop forgets a charge that needs no more attention; its snapshot goes with
+// the next commit, whatever that is about.
+func (t *Terminal) drop(l *live) {
+	if _, ok := t.charges[l.charge.ID]; !ok {
+		return
+	}
+	delete(t.charges, l.charge.ID)
+	for i, id := range t.order {
+		if id == l.charge.ID {
+			t.order = append(t.order[:i], t.order[i+1:]...)
+			break
+		}
+	}
+	t.closing = append(t.closing, l.charge.ID)
+}
+
+// cancel is the payer's wish to stop.
+func (t *Terminal) cancel(id charge.ID) {
+	l := t.charges[id]
+	if l == nil || !l.charge.State.Open() || l.cancel {
+		return
+	}
+	up := t.clock.Up()
+	l.cancel = true
+	l.watch.cancelled = up
+	l.watch.next = up
+	if l.retryAt != 0 {
+		l.retryAt = up
+	}
+}
+
+// reached notes whether a provider could be reached.
+func (t *Terminal) reached(err error) {
+	e, ok := errors.AsType[*providers.Error](err)
+	switch {
+	case err == nil || ok && e.HTTP != 0 && e.HTTP < 500:
+		t.network = display.OK
+	case ok && (e.Kind == providers.NotSent || e.Kind == providers.Ambiguous):
+		t.network = display.Down
+	default:
+		t.network = display.Warn
+	}
+}
+
+// errorCode is what the screen says about a charge that could not be made.
+func errorCode(c charge.Charge, cause error) string {
+	if c.State != charge.Failed {
+		return ""
+	}
+	kind := c.Reason
+	if e, ok := errors.AsType[*providers.Error](cause); ok {
+		kind = e.Kind.String()
+	}
+	switch kind {
+	case providers.NotSent.String(), providers.Unavailable.String(), providers.Rate.String():
+		return display.ErrNetwork
+	case providers.PayerDataRequired.String():
+		return display.ErrPayerData
+	case providers.Security.String():
+		return display.ErrCode
+	case providers.Ambiguous.String(), providers.Contract.String():
+		return display.ErrUncertain
+	}
+	return display.ErrProvider
+}
+
+// reference is the short name of a charge on screen: its random part.
+func reference(id charge.ID) string {
+	s := string(id)
+	return strings.ToUpper(s[max(0, len(s)-8):])
+}

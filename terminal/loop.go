@@ -1,0 +1,192 @@
+package terminal
+
+import (
+	"context"
+	"time"
+
+	"github.com/ssg-safe/agent/charge"
+	"github.com/ssg-safe/agent/display"
+)
+
+// work starts whatever is due: attempts, questions, prints, screens.
+func (t *Terminal) work() {
+	up := t.clock.Up()
+	was := t.session
+	t.session.tick(up)
+	if was.charge != "" && t.session.charge == "" {
+		t.left(was.charge)
+	}
+	if t.stopping {
+		return
+	}
+	for _, id := range t.order {
+		l := t.charges[id]
+		if l.retryAt != 0 && up >= l.retryAt && !l.busy {
+			t.retry(l)
+			continue
+		}
+		if l.lookUp && !l.busy && !l.watch.asking && up >= l.watch.next {
+			t.find(l)
+			continue
+		}
+		if t.session.charge == id && t.session.state == display.QR && (l.cancel || l.known && up >= l.deadline) {
+			patience := t.cfg.Grace
+			if l.cancel {
+				patience = cancelGrace
+			}
+			t.session.verifying(up + patience + verdict)
+		}
+		route := t.cfg.Routes[l.charge.Route]
+		poll := route.Caps().Poll
+		at, ok := l.due(poll)
+		if !ok {
+			if l.charge.State.Rank() == charge.Expired.Rank() && !l.watch.asking && !l.busy {
+				t.finished = append(t.finished, l)
+			}
+			continue
+		}
+		if up >= at {
+			l.plan(up, poll)
+			t.question(l)
+		}
+	}
+	for _, l := range t.finished {
+		t.drop(l)
+	}
+	t.finished = t.finished[:0]
+	t.printNext(up)
+}
+
+// left is called when a charge leaves the screen: a paid one needs no more
+// attention then.
+func (t *Terminal) left(id charge.ID) {
+	if l := t.charges[id]; l != nil && l.charge.State == charge.Paid && !l.busy {
+		t.drop(l)
+	}
+}
+
+// untilNext is how long nothing is due.
+func (t *Terminal) untilNext() time.Duration {
+	up := t.clock.Up()
+	next := time.Duration(1<<62 - 1)
+	due := func(at time.Duration) { next = min(next, at) }
+	if t.session.until != 0 {
+		due(t.session.until)
+	}
+	if !t.stopping {
+		for _, l := range t.charges {
+			if l.retryAt != 0 {
+				due(l.retryAt)
+			}
+			if l.lookUp && !l.busy && !l.watch.asking {
+				due(l.watch.next)
+			}
+			if at, ok := l.due(t.cfg.Routes[l.charge.Route].Caps().Poll); ok {
+				due(at)
+			}
+			if t.session.charge == l.charge.ID && t.session.state == display.QR && l.known {
+				due(l.deadline)
+			}
+		}
+		if at, ok := t.spool.due(); ok {
+			due(at)
+		}
+	}
+	return max(0, next-up)
+}
+
+// key routes a key press.
+func (t *Terminal) key(k display.Key) {
+	id := t.session.charge
+	switch t.session.key(k, t.clock.Up(), t.cfg.MinAmount, t.cfg.MaxAmount) {
+	case begin:
+		amount := t.session.amount
+		t.session.idle()
+		t.start(Request{Amount: amount, Source: "keypad", Present: true}, func(_ charge.ID, err error) {
+			if err != nil {
+				t.log.Warn("charge refused", "err", err)
+			}
+		})
+	case stop:
+		t.cancel(id)
+	default:
+		if id != "" && t.session.charge == "" {
+			t.left(id)
+		}
+	}
+}
+
+// drawn reacts to what reached the screen: a code that fits neither screen nor
+// paper cannot be paid.
+func (t *Terminal) drawn(d display.Drawn) {
+	if d.View.State == display.QR && !d.QR && !d.HandedOver && t.printer == nil && t.session.charge == charge.ID(d.View.Charge) {
+		t.cancel(t.session.charge)
+		t.session.fail(t.clock.Up(), display.ErrFit)
+	}
+}
+
+// draw shows the view when it changed. Everything a view claims is committed:
+// it is made of charges as the store has them.
+func (t *Terminal) draw() {
+	v := t.view()
+	same := v
+	same.Remaining = t.shown.Remaining // the display counts down by itself
+	if same == t.shown {
+		return
+	}
+	t.shown = v
+	t.screen.Show(v)
+}
+
+func (t *Terminal) view() display.View {
+	s := t.session
+	v := display.View{
+		State: s.state, Amount: s.amount, ErrorCode: s.code,
+		Status: display.Status{Network: t.network, Printer: t.spool.health, Clock: clockHealth(t.clock.Quality())},
+	}
+	if s.state == display.Amount {
+		v.Min, v.Max = t.cfg.MinAmount, t.cfg.MaxAmount
+	}
+	l := t.charges[s.charge]
+	if l == nil {
+		return v
+	}
+	m, _ := t.merchant(l.charge.Merchant)
+	v.Charge, v.Reference, v.Payee = string(l.charge.ID), reference(l.charge.ID), m.Name
+	v.Amount = l.charge.Amount
+	switch s.state {
+	case display.QR:
+		v.Code, v.Total = l.code, l.charge.ExpiryDuration()
+		v.Remaining = max(0, l.deadline-t.clock.Up())
+		v.Printed = l.printed == SlipQR
+	case display.Verifying, display.Expired, display.Cancelled:
+		v.Printed = l.printed == SlipQR
+	case display.Paid:
+		v.At = l.paidAt.In(m.Zone)
+		v.Printed = l.printed == SlipReceipt
+	}
+	return v
+}
+
+func clockHealth(quality string) display.Health {
+	switch quality {
+	case "synced", "anchored":
+		return display.OK
+	}
+	return display.Warn
+}
+
+// Halt shows an error that only a person with tools can mend, such as a store
+// that cannot be written, and refuses everything until ctx ends. It is called
+// instead of Run.
+func (t *Terminal) Halt(ctx context.Context, code string) error {
+	t.session.halt(code)
+	t.draw()
+	for {
+		select {
+		case <-t.inbox: // its askers wait for their own contexts
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}

@@ -1,0 +1,158 @@
+package terminal
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/ssg-safe/agent/charge"
+	"github.com/ssg-safe/agent/display"
+	"github.com/ssg-safe/agent/ledger"
+	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/queue"
+	"github.com/ssg-safe/agent/redact"
+)
+
+// recover takes up what the last run left open. It decides nothing that rests
+// on the wall clock.
+func (t *Terminal) recover() error {
+	var jobs []queue.Job
+	err := t.store.View(func(tx *bbolt.Tx) error {
+		err := tx.Bucket(openBucket).ForEach(func(_, raw []byte) error {
+			l, err := t.load(tx, raw)
+			if err == nil {
+				t.charges[l.charge.ID] = l
+				t.order = append(t.order, l.charge.ID)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		jobs, err = queue.List(tx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	// Ids begin with the terminal's code and the time of their making, so this
+	// is their order unless the clock jumped.
+	slices.SortFunc(t.order, func(a, b charge.ID) int { return cmp.Compare(a, b) })
+	t.session.idle()
+	for _, job := range jobs {
+		if job.Kind != jobKind {
+			continue
+		}
+		if job.State == lost { // revived by a person: print it again, and say so
+			var s slip
+			if err := json.Unmarshal(job.Payload, &s); err != nil {
+				return fmt.Errorf("print job %d: %w", job.ID, err)
+			}
+			s.Copy++
+			raw, err := json.Marshal(s)
+			if err != nil {
+				return err
+			}
+			job.Payload, job.State = raw, queued
+		}
+		t.spool.jobs = append(t.spool.jobs, job)
+	}
+	for _, id := range t.order {
+		t.resume(t.charges[id])
+	}
+	return nil
+}
+
+func (t *Terminal) load(tx *bbolt.Tx, raw []byte) (*live, error) {
+	var s snapshot
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return nil, fmt.Errorf("snapshot of a charge: %w", err)
+	}
+	c := s.Charge
+	if t.cfg.Routes[c.Route] == nil {
+		return nil, fmt.Errorf("charge %s is open at provider %q, which is not configured any more: configure it again until the charge is settled", c.ID, c.Route)
+	}
+	l := &live{charge: c, began: -1}
+	if s.Boot == t.clock.Boot() {
+		l.began, l.deadline, l.known = s.Began, s.Deadline, s.Deadline != 0
+	}
+	data, err := ledger.GetPrivate(tx, string(c.ID))
+	if err != nil {
+		return nil, err
+	}
+	if data != nil {
+		var p private
+		if err := json.Unmarshal(data, &p); err != nil {
+			return nil, fmt.Errorf("private part of charge %s: %w", c.ID, err)
+		}
+		l.code, l.desc = p.Code, p.Description
+		l.payer = providers.Payer{
+			Name: redact.Name(p.Payer.Name), Document: redact.Document(p.Payer.Document), Email: redact.Email(p.Payer.Email),
+			Address: redact.Text(p.Payer.Address), City: redact.Text(p.Payer.City), State: p.Payer.State,
+			Postcode: redact.Text(p.Payer.Postcode),
+		}
+	}
+	return l, nil
+}
+
+// resume takes up one charge.
+func (t *Terminal) resume(l *live) {
+	up := t.clock.Up()
+	c := l.charge
+	l.watch.payments = len(c.Payments)
+	t.log.Info("taken up", "charge", c.ID, "state", c.State)
+	switch {
+	case c.State == charge.Created:
+		facts, next := c.Interrupted(t.cfg.Routes[c.Route].Caps())
+		if l.began < 0 || up > l.began+c.ExpiryDuration() {
+			t.abandon(l, facts)
+			return
+		}
+		if c.Present && t.session.state == display.Idle {
+			t.session.creating(c.ID, c.Amount)
+		}
+		if l.lookUp = next == charge.LookUp; l.lookUp && len(facts) == 0 {
+			return
+		}
+		if len(facts) == 0 { // the next attempt was waiting for its time
+			l.retryAt = up
+			return
+		}
+		t.follow(l, facts, next, nil, func(*decision) {})
+	case c.State == charge.Pending:
+		if !l.known { // its end is not known on this boot's clock: at most this long
+			l.deadline, l.known = up+c.ExpiryDuration(), true
+		} else if c.Present && t.session.state == display.Idle && up < l.deadline {
+			t.session.creating(c.ID, c.Amount)
+			t.session.pending(up)
+		}
+		l.watch.start(up, c.State)
+	case c.State == charge.Paid:
+		l.watch.start(up, c.State)
+		if c.Present && !c.Late {
+			t.session.creating(c.ID, c.Amount)
+			t.session.paid(up, t.cfg.PaidScreen)
+		} else {
+			t.drop(l)
+		}
+	default:
+		l.watch.start(up, c.State)
+	}
+}
+
+// abandon ends a charge whose payer never saw a code and is not there any more.
+func (t *Terminal) abandon(l *live, facts []charge.Fact) {
+	if n := len(facts); n == 0 || facts[n-1].Kind() != (charge.EndedFact{State: charge.Failed}).Kind() {
+		facts = append(facts, charge.EndedFact{Charge: l.charge.ID, State: charge.Failed, Reason: "interrupted"})
+	}
+	d, err := decide("abandon", l, facts...)
+	if err != nil {
+		t.fatal = err
+		return
+	}
+	d.then = func([]queue.Job) { t.changed(l, nil) }
+	t.commit(d)
+}

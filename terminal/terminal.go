@@ -1,0 +1,420 @@
+// Package terminal is the loop that turns inputs into charges, slips and
+// screens.
+//
+// # The one rule
+//
+// Every input — a key, a request, a provider's answer, a printer's report, a
+// timer — is handled by one goroutine ([Terminal.Run]), which owns all state.
+// It decides without waiting for anything: a decision is a value that names
+// the facts to record, the slips to issue and the effects to start. Decisions
+// with facts go to the store's committer, which writes everything that waits
+// in one bbolt commit. Effects, and views that claim something (a code,
+// "PAGO"), happen only after the commit they rest on; keys, countdown and
+// spinner never wait for the disk. What is in memory about a charge is what is
+// on disk about it: it changes when the commit is reported, and further inputs
+// about that charge wait until then.
+//
+// A commit whose outcome is unknown ends the process ([Run] returns the
+// store's error). At the next start the store tells which operations happened,
+// and [Run] resumes from there: attempts in flight are orphaned or looked up,
+// open charges are asked about, slips that were being printed are unknown.
+//
+// # Machines
+//
+// The loop only routes. What a charge may become is in package charge. The
+// screen of the kiosk is session.go, the print spool spool.go, the times at
+// which providers are asked poll.go; each decides purely.
+//
+// # Time
+//
+// Deadlines are spans of the boot-time clock ([Clock.Up]) and are compared
+// only within one boot. After a reboot the terminal asks the provider and
+// believes it; its own clock never declares a charge paid, and declares one
+// expired only after the provider, asked after the deadline, did not call it
+// paid.
+package terminal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/ssg-safe/agent/charge"
+	"github.com/ssg-safe/agent/display"
+	"github.com/ssg-safe/agent/ledger"
+	"github.com/ssg-safe/agent/money"
+	"github.com/ssg-safe/agent/pix"
+	"github.com/ssg-safe/agent/printer"
+	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/store"
+)
+
+// Route is a configured provider: what the terminal needs of one.
+type Route interface {
+	providers.Charger
+	providers.StatusReader
+}
+
+// Clock tells the time (package device has the real one).
+type Clock interface {
+	Wall() time.Time   // UTC
+	Up() time.Duration // since boot, counting suspend
+	Boot() string      // id of this boot
+	Quality() string   // of the wall clock: unsynced, floor, synced
+}
+
+// Screen shows views. Show must not block (package display).
+type Screen interface{ Show(display.View) }
+
+// Printer prints slips (package printer). Its methods block; the terminal
+// calls them from goroutines of its own, one at a time.
+type Printer interface {
+	Ready(ctx context.Context) (printer.Status, error)
+	Print(ctx context.Context, job printer.Job) printer.Result
+	Resolve(ctx context.Context, job string) printer.Result
+}
+
+// Config is what the terminal is told. Durations are spans of boot time.
+type Config struct {
+	// Code is the terminal's assigned four characters in every charge id.
+	Code string
+	// Merchants lists who may be paid; the first one is the keypad's.
+	Merchants []charge.Merchant
+	// Routes are the configured providers by name.
+	Routes map[string]Route
+	// MinAmount and MaxAmount bound a charge, in centavos.
+	MinAmount, MaxAmount money.Amount
+	// Expiry is how long a code may be paid.
+	Expiry time.Duration
+	// Grace is how long after its expiry a charge is still asked about before
+	// it is called expired: people pay in the last second.
+	Grace time.Duration
+	// PaidScreen is how long "PAGO" stands when no key is pressed.
+	PaidScreen time.Duration
+	// Profile describes the printer; it is not used without one.
+	Profile printer.Profile
+	// Locale of slips and screen, "pt-BR" or "en".
+	Locale string
+}
+
+// Request asks for a charge.
+type Request struct {
+	Merchant    string // id; "" is the first merchant
+	Amount      money.Amount
+	Payer       providers.Payer
+	Description string
+	Reference   string // the caller's own, kept with the charge
+	Source      string // who asks: keypad, api, demo
+	// Present puts the charge on the kiosk's screen and prints its code.
+	Present bool
+}
+
+// Errors of [Terminal.Start] a caller can branch on.
+var (
+	// ErrBusy: the inbox is full; nothing was done.
+	ErrBusy = errors.New("the terminal is busy")
+	// ErrScreenTaken: another charge is on the screen.
+	ErrScreenTaken = errors.New("the screen shows another charge")
+	// ErrStopping: the terminal is shutting down.
+	ErrStopping = errors.New("the terminal is stopping")
+	// ErrAmount: the amount is outside the configured limits.
+	ErrAmount = errors.New("the amount is outside the limits")
+	// ErrMerchant: no such merchant.
+	ErrMerchant = errors.New("unknown merchant")
+)
+
+// Terminal is the loop. Make one with [New] and start [Terminal.Run]; the
+// other methods may be called from any goroutine while it runs.
+type Terminal struct {
+	cfg     Config
+	store   *store.Store
+	clock   Clock
+	screen  Screen
+	printer Printer // nil: no printer
+	observe func(Event)
+	log     *slog.Logger
+	ids     *pix.TxIDs
+
+	inbox chan input
+	done  doneQueue
+
+	// Owned by the loop goroutine.
+	charges  map[charge.ID]*live
+	order    []charge.ID // of charges, oldest first
+	session  session
+	spool    spool
+	network  display.Health
+	closing  []charge.ID // snapshots to drop with the next commit
+	stopping bool
+	shown    display.View
+	flight   int // effects and commits under way
+	fatal    error
+	finished []*live // scratch of work
+
+	effects sync.WaitGroup
+	// acts is the context of effects that must not be cut short by a shutdown,
+	// asks of those that only ask.
+	acts, asks context.Context
+	calls      chan struct{} // bounds provider calls under way
+}
+
+// Open providers calls at one time; a kiosk never needs more.
+const maxCalls = 4
+
+// New returns a terminal over an open store whose committer is running. The
+// printer may be nil. observe is called on the loop goroutine with every
+// [Event] after its commit and must not block; nil is allowed. A nil logger
+// discards.
+func New(cfg Config, st *store.Store, clock Clock, screen Screen, p Printer, observe func(Event), log *slog.Logger) (*Terminal, error) {
+	ids, err := pix.NewTxIDs(cfg.Code)
+	if err != nil {
+		return nil, fmt.Errorf("terminal code: %w", err)
+	}
+	if len(cfg.Merchants) == 0 {
+		return nil, errors.New("a terminal needs a merchant")
+	}
+	for _, m := range cfg.Merchants {
+		if cfg.Routes[m.Route] == nil {
+			return nil, fmt.Errorf("merchant %s: there is no provider %q", m.ID, m.Route)
+		}
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	if observe == nil {
+		observe = func(Event) {}
+	}
+	return &Terminal{
+		cfg: cfg, store: st, clock: clock, screen: screen, printer: p, observe: observe, log: log, ids: ids,
+		inbox:   make(chan input, 64),
+		done:    doneQueue{wake: make(chan struct{}, 1)},
+		charges: map[charge.ID]*live{},
+		session: session{state: display.Starting},
+		calls:   make(chan struct{}, maxCalls),
+	}, nil
+}
+
+// input is one thing that happened; it is handled on the loop goroutine.
+type input func()
+
+// live is a charge that still matters, as the store knows it, and what goes on
+// about it right now.
+type live struct {
+	charge charge.Charge
+	code   string // payable text, "" before it is known
+	payer  providers.Payer
+	desc   string
+	// began is when it was recorded, deadline when its code stops being
+	// payable: boot-time clock; known is false until there is a deadline.
+	began    time.Duration
+	deadline time.Duration
+	known    bool
+	paidAt   time.Time // wall clock, for the screen
+	printed  SlipKind  // the newest slip that came out
+
+	busy    bool     // a decision about it is being committed
+	waiting []func() // inputs that wait for that
+	watch   watch
+	retryAt time.Duration // when to send the next attempt; 0: none due
+	lookUp  bool          // the newest attempt must be looked up
+	cancel  bool          // the payer pressed cancel
+}
+
+// Run recovers what the last run left open and then handles inputs until ctx
+// ends, when it finishes what is under way, bounded to ten seconds. It returns
+// nil after such a shutdown and the store's error when a commit's outcome is
+// unknown: then the process must end.
+func (t *Terminal) Run(ctx context.Context) error {
+	acts, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	t.acts, t.asks = acts, ctx
+	defer func() {
+		cancel()
+		t.effects.Wait()
+	}()
+	if err := t.recover(); err != nil {
+		return fmt.Errorf("recover: %w", err)
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	stop := ctx.Done()
+	var hard <-chan time.Time
+	for {
+		t.work()
+		t.draw()
+		if t.fatal != nil {
+			return t.fatal
+		}
+		if t.stopping && t.flight == 0 {
+			return nil
+		}
+		timer.Reset(t.untilNext())
+		select {
+		case in := <-t.inbox:
+			in()
+		case <-t.done.wake:
+			t.done.drain()
+		case <-timer.C:
+		case <-t.store.Failed():
+			return t.store.Err()
+		case <-stop:
+			stop, t.stopping = nil, true
+			hard = time.After(10 * time.Second)
+			t.log.Info("stopping", "under_way", t.flight)
+		case <-hard:
+			t.log.Warn("stopped with work under way; it is taken up at the next start", "under_way", t.flight)
+			return nil
+		}
+	}
+}
+
+// Key handles a key press. It never blocks; a key that finds the inbox full is
+// dropped.
+func (t *Terminal) Key(k display.Key) {
+	select {
+	case t.inbox <- func() { t.key(k) }:
+	default:
+	}
+}
+
+// Drawn tells the terminal what reached the screen. It never blocks.
+func (t *Terminal) Drawn(d display.Drawn) {
+	select {
+	case t.inbox <- func() { t.drawn(d) }:
+	default:
+	}
+}
+
+// Start records a new charge and begins to create it at its provider. It
+// returns the charge's id after the commit. The errors are those above, and
+// the store's ErrFull and ErrOutcomeUnknown.
+func (t *Terminal) Start(ctx context.Context, r Request) (charge.ID, error) {
+	type answer struct {
+		id  charge.ID
+		err error
+	}
+	reply := make(chan answer, 1)
+	in := func() { t.start(r, func(id charge.ID, err error) { reply <- answer{id, err} }) }
+	select {
+	case t.inbox <- in:
+	default:
+		return "", ErrBusy
+	}
+	select {
+	case a := <-reply:
+		return a.id, a.err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
+
+// Cancel ends a charge as its payer would by the cancel key: its provider is
+// asked once more first.
+func (t *Terminal) Cancel(ctx context.Context, id charge.ID) error {
+	return t.ask(ctx, func() { t.cancel(id) })
+}
+
+// Work counts what is not finished: charges that wait for their payer or
+// provider, slips that wait for the printer.
+type Work struct{ Charges, Slips int }
+
+// Unfinished returns the work that is left.
+func (t *Terminal) Unfinished(ctx context.Context) (Work, error) {
+	var w Work
+	err := t.ask(ctx, func() {
+		for _, l := range t.charges {
+			if l.charge.State.Open() {
+				w.Charges++
+			}
+		}
+		w.Slips = len(t.spool.jobs)
+	})
+	return w, err
+}
+
+// ask runs f on the loop goroutine and waits for it.
+func (t *Terminal) ask(ctx context.Context, f func()) error {
+	ran := make(chan struct{})
+	select {
+	case t.inbox <- func() { f(); close(ran) }:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-ran:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// perform runs f in a goroutine of its own and its returned input on the loop.
+func (t *Terminal) perform(ctx context.Context, f func(ctx context.Context) input) {
+	t.flight++
+	t.effects.Go(func() {
+		in := f(ctx)
+		t.done.add(func() {
+			t.flight--
+			in()
+		})
+	})
+}
+
+// later runs f now, or after the commit about this charge that is under way.
+func (l *live) later(f func()) {
+	if l.busy {
+		l.waiting = append(l.waiting, f)
+		return
+	}
+	f()
+}
+
+// stamp is the time of a decision.
+func (t *Terminal) stamp() ledger.Stamp {
+	return ledger.Stamp{Wall: t.clock.Wall(), Boot: t.clock.Boot(), Up: t.clock.Up(), Quality: ledger.Quality(t.clock.Quality())}
+}
+
+func (t *Terminal) merchant(id string) (charge.Merchant, bool) {
+	for _, m := range t.cfg.Merchants {
+		if m.ID == id || id == "" {
+			return m, true
+		}
+	}
+	return charge.Merchant{}, false
+}
+
+// jitter spreads a span by ±10 %.
+func jitter(d time.Duration) time.Duration {
+	return d + time.Duration((rand.Int64N(201)-100)*int64(d)/1000)
+}
+
+// doneQueue carries results to the loop without ever blocking whoever has
+// them. It is bounded by what the loop itself started.
+type doneQueue struct {
+	mu   sync.Mutex // guards list
+	list []input
+	wake chan struct{}
+}
+
+func (q *doneQueue) add(in input) {
+	q.mu.Lock()
+	q.list = append(q.list, in)
+	q.mu.Unlock()
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (q *doneQueue) drain() {
+	q.mu.Lock()
+	list := q.list
+	q.list = nil
+	q.mu.Unlock()
+	for _, in := range list {
+		in()
+	}
+}
