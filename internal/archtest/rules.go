@@ -1,0 +1,185 @@
+package archtest
+
+// rule says what some packages may not import. Packages are paths below the
+// module's root; a path ending in /... names the tree below it as well.
+type rule struct {
+	name string
+	// of are the packages it binds, except some.
+	of, except []string
+	// only, when set, are the packages of this module they may import; their own
+	// subtree is always allowed.
+	only []string
+	// neverOwn are packages of this module they may not import; never are full
+	// paths of the standard library or of other modules.
+	neverOwn, never []string
+	// tests: the rule binds test files too.
+	tests bool
+	// why is the reason, printed with every violation.
+	why string
+}
+
+var (
+	// values are pure: they compute, and neither know a device nor wait.
+	values = []string{"money", "pix/...", "redact"}
+	// core decides about money.
+	core = append([]string{"charge/...", "ledger/...", "queue/...", "store/..."}, values...)
+	// moneyPackages may hold no floating point. pix/qr is geometry of pictures,
+	// and has no amounts.
+	moneyPackages = []string{"money/...", "pix", "charge/...", "ledger/...", "queue/...", "store/..."}
+
+	// testHelpers export tests and fakes to other packages' tests.
+	testHelpers = []string{"providers/providertest/...", "store/storetest/..."}
+
+	local = []string{"printer/...", "display/...", "device/..."}
+)
+
+var rules = append([]rule{
+	{
+		name: "core imports no adapter",
+		of:   core, only: append([]string{"providers"}, core...),
+		why: "the core decides about money and must run, and be tested, without any device, network or screen; of providers it may use the contract's plain types",
+	},
+	{
+		name: "values do no I/O",
+		of:   append([]string{"charge/..."}, values...),
+		never: []string{
+			"os/...", "net/...", "syscall", "golang.org/x/sys/...", "go.etcd.io/bbolt/...", "log", "io/ioutil",
+		},
+		why: "a value that reads a file, a clock or a socket cannot be tested from its arguments alone, nor replayed from the ledger",
+	},
+	{
+		name: "core reaches no network",
+		of:   core, never: []string{"net/...", "os/exec"}, except: []string{"store"},
+		why: "what the core needs from outside comes through the terminal's inbox as a fact; store alone runs a child process, for its boot check",
+	},
+	{
+		name: "store reaches no network",
+		of:   []string{"store"}, never: []string{"net/..."},
+		why: "the store is a file",
+	},
+	{
+		name: "printer stands alone", of: []string{"printer/..."}, only: append([]string{"printer/..."}, values...),
+		why: "adapters never import each other: the terminal and cmd join them, so that each can be replaced and tested by itself",
+	},
+	{
+		name: "display stands alone", of: []string{"display/..."}, only: append([]string{"display/..."}, values...),
+		why: "adapters never import each other: a screen that asks a printer or a provider waits for it",
+	},
+	{
+		name: "device stands alone", of: []string{"device/..."}, only: append([]string{"device/..."}, values...),
+		why: "adapters never import each other: a port does not know what is plugged into it",
+	},
+	{
+		name: "fleet stands alone", of: []string{"fleet/..."}, only: append([]string{"fleet/..."}, core...),
+		why: "adapters never import each other: the link carries ledger bytes and signed messages, and prints or shows nothing itself",
+	},
+	{
+		name: "localapi stands alone", of: []string{"localapi/..."}, only: append([]string{"localapi/..."}, core...),
+		why: "adapters never import each other: a request becomes an event in the terminal's inbox and nothing else",
+	},
+	{
+		name: "providers stand alone", of: []string{"providers/..."}, only: append([]string{"providers/..."}, values...),
+		why: "adapters never import each other: a provider knows HTTP and money, and no part of the terminal",
+	},
+	{
+		name: "local devices have no HTTP",
+		of:   local, never: []string{"net/http/..."},
+		why: "printer, screen and ports are local; an HTTP stack there is a way in and megabytes on ARM",
+	},
+	{
+		name: "the emulator is independent of the encoder",
+		of:   []string{"printer/emulator/..."}, neverOwn: []string{"printer/escpos/...", "printer/slip/..."},
+		why: "a printer that shares the encoder's code shares its mistakes, and proves nothing",
+	},
+	{
+		name: "the terminal knows plain types only",
+		of:   []string{"terminal/..."},
+		only: append([]string{"providers", "printer", "printer/slip", "display"}, core...),
+		why:  "the terminal is loop and routing over small interfaces of its own; cmd wires the adapters in",
+	},
+	{
+		name: "internal knows values only",
+		of:   []string{"internal/..."}, only: append([]string{"internal/..."}, values...),
+		why: "supervision and configuration serve every part, so they may depend on none",
+	},
+	{
+		name: "only cmd imports what wires the program",
+		of:   []string{"..."}, except: []string{"cmd/..."}, neverOwn: []string{"cmd/...", "internal/supervise"},
+		why: "components block in Run(ctx) and are supervised from outside; a package that supervises is a second main",
+	},
+	{
+		name: "nobody imports the terminal",
+		of:   []string{"..."}, except: []string{"cmd/...", "terminal/..."}, neverOwn: []string{"terminal/..."},
+		why: "it is the top of the agent; what two parts share belongs below both",
+	},
+	{
+		name: "no debug endpoints",
+		of:   []string{"..."}, never: []string{"net/http/pprof", "expvar"}, tests: true,
+		why: "both register themselves on every default HTTP server by being imported; a kiosk answers nobody it does not know",
+	},
+	{
+		name: "no SQL in the agent",
+		of:   []string{"..."}, except: []string{"hub/postgres/...", "cmd/hub"}, never: []string{"database/sql/..."},
+		why: "the agent's store is one bbolt file; only the hub has a database server",
+	},
+	{
+		name: "no HTML in the agent",
+		of:   []string{"..."}, except: []string{"hub/console/...", "cmd/hub"}, never: []string{"html/template", "text/template"},
+		why: "templates call methods by name, which keeps the linker from dropping any method of the program; the console is the hub's",
+	},
+	{
+		name: "no code that only tests need",
+		of:   []string{"..."}, except: testHelpers, neverOwn: testHelpers,
+		never: []string{"testing/...", "github.com/google/go-cmp/...", "pgregory.net/rapid", "github.com/creack/pty", "github.com/rogpeppe/go-internal/..."},
+		why:   "package testing adds its flags to the program, and helpers for tests do not belong on a kiosk",
+	},
+	{
+		name: "no C and no plugins",
+		of:   []string{"..."}, never: []string{"C", "plugin", "unsafe"}, tests: true,
+		why: "one static binary for every board: it cross-builds with CGO_ENABLED=0 and is checked by the compiler and the race detector",
+	},
+	{
+		name: "one logger",
+		of:   []string{"..."}, never: []string{"log"}, tests: true,
+		why: "log/slog redacts by type and keeps levels; the old package prints whatever it is given",
+	},
+	{
+		name: "no superseded packages",
+		of:   []string{"..."}, never: []string{"math/rand", "io/ioutil", "encoding/gob", "github.com/pkg/errors", "golang.org/x/exp/...", "gopkg.in/..."}, tests: true,
+		why: "math/rand/v2, io and os, JSON with a stored type of its own, errors and fmt, and the standard library do the same",
+	},
+	{
+		name: "no assertion libraries",
+		of:   []string{"..."}, never: []string{"github.com/stretchr/testify/...", "github.com/onsi/...", "gotest.tools/..."}, tests: true,
+		why: "tests say got and want in plain Go, with go-cmp for values",
+	},
+	{
+		name: "systemd by datagram only",
+		of:   []string{"..."}, tests: true,
+		never: []string{
+			"github.com/coreos/go-systemd/v22/activation", "github.com/coreos/go-systemd/v22/dbus", "github.com/coreos/go-systemd/v22/journal",
+			"github.com/coreos/go-systemd/v22/login1", "github.com/coreos/go-systemd/v22/machine1", "github.com/coreos/go-systemd/v22/sdjournal", "github.com/coreos/go-systemd/v22/util",
+		},
+		why: "the daemon package is a datagram; the others need cgo or a message bus that the unit's sandbox does not give",
+	},
+}, providerRules("ssg", "bspay", "bspaybr", "basspago", "bacen", "mercadopago")...)
+
+// providerRules keep the adapters below providers from each other, and each
+// simulator from the adapter it is to test.
+func providerRules(names ...string) []rule {
+	var rules []rule
+	for _, name := range names {
+		adapter := "providers/" + name
+		sim := adapter + "/" + name + "sim"
+		rules = append(rules, rule{
+			name: adapter + " knows no other provider",
+			of:   []string{adapter}, only: append([]string{"providers", "providers/internal/..."}, values...), neverOwn: []string{sim},
+			why: "providers differ in what their words mean; sharing code between two adapters carries one's meaning into the other, and a simulator does not belong in a product's path",
+		}, rule{
+			name: sim + " is independent of its adapter",
+			of:   []string{sim + "/..."}, only: append([]string{"providers", "providers/simkit/..."}, values...),
+			why: "a simulator that shares the adapter's code shares its misreading of the provider's document",
+		})
+	}
+	return rules
+}
