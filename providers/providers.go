@@ -49,6 +49,10 @@ type Charger interface {
 	// CreateCharge asks the provider for a charge. It makes at most one create
 	// request (a token refresh and one repeat after a 401 aside, which is safe
 	// because a refused request created nothing).
+	//
+	// With an error of unknown outcome the Charge still holds what the answer
+	// told of the attempt (ProviderID, Digest), so that the orphan can be
+	// recorded and watched; it never holds a BRCode then.
 	CreateCharge(ctx context.Context, in Intent) (Charge, error)
 }
 
@@ -165,8 +169,12 @@ type Charge struct {
 	EndToEnd string
 	// BRCode is the payable text, verified by the adapter; empty in status answers.
 	BRCode string
-	// ExpiresAt is the provider's own expiry; zero: not said.
+	// ExpiresAt is the provider's own expiry, as it said or as it was told at
+	// creation; zero: neither.
 	ExpiresAt time.Time
+	// Warnings are what the adapter found wrong with the code and was
+	// configured to accept; each must raise an alert.
+	Warnings []string
 	// Digest is the SHA-256 of the answer's body, lower-case hex.
 	Digest string
 }
