@@ -23,7 +23,7 @@ const (
 	panel    = 28 // columns the text beside a symbol needs
 	panelMax = 46
 	narrow   = 18 // of the same when the symbol takes the whole height
-	above    = 4  // rows the text over a symbol needs
+	above    = 5  // rows the text over a symbol needs
 	below    = 4  // and under it
 )
 
@@ -111,6 +111,9 @@ func (p *painter) paintQR(c *canvas, v View, m moment) bool {
 	switch {
 	case l.top.w == 0:
 		c.lines(l.text, left, compose(l.text.w, l.text.h, func(s *sheet) {
+			if p.demo && l.whole {
+				s.add(span{" " + p.t.demo + " ", badge})
+			}
 			p.pay(s, v)
 			s.gap()
 			p.countdown(s, v, m)
@@ -118,9 +121,14 @@ func (p *painter) paintQR(c *canvas, v View, m moment) bool {
 			s.hints(p.hints(v))
 		}))
 	case l.top.h < above:
-		c.lines(l.top, centre, []line{{{v.Amount.BRL(), strong}}})
+		top := line{{v.Amount.BRL(), strong}}
+		if p.demo {
+			top = append(line{{" " + p.t.demo + " ", badge}, {"  ", base}}, top...)
+		}
+		c.lines(l.top, centre, []line{top})
 		c.lines(l.text, centre, []line{{{countdown(m.remaining(v)), strong}, {"   ", base}, {" ESC ", keycap}, {" " + p.t.keyCancel, base}}})
 	default:
+		l.top.y, l.top.h = l.top.y+1, l.top.h-1
 		c.lines(l.top, centre, compose(l.top.w, l.top.h, func(s *sheet) { p.pay(s, v) }))
 		c.lines(l.text, centre, compose(l.text.w, l.text.h, func(s *sheet) {
 			p.countdown(s, v, m)

@@ -39,14 +39,14 @@ func (p *painter) paint(c *canvas, v View, m moment) (qr bool) {
 	p.frame(c, v, m)
 	// What ends a screen is at its foot, what it says in the middle of the rest.
 	foot := compose(c.w-4, 4, func(s *sheet) { s.hints(p.hints(v)) })
-	room := rect{2, 1, c.w - 4, c.h - 2}
+	pad := 0
+	if c.h >= 20 {
+		pad = 1
+	}
+	room := rect{2, 1 + pad, c.w - 4, c.h - 2 - 2*pad}
 	if n := len(foot); n > 0 {
-		r := rect{2, c.h - 1 - n, c.w - 4, n}
-		if c.h >= 20 {
-			r.y--
-		}
-		c.lines(r, centre, foot)
-		room.h = r.y - room.y
+		c.lines(rect{2, c.h - 1 - pad - n, c.w - 4, n}, centre, foot)
+		room.h -= n + pad
 	}
 	body := compose(room.w, room.h, func(s *sheet) { p.body(s, v, m) })
 	if v.State == Idle {
@@ -140,7 +140,7 @@ func (p *painter) body(s *sheet, v View, m moment) {
 	t := p.t
 	switch v.State {
 	case Idle:
-		if s.bitmap(accent, spell("PIX")) {
+		if s.picture(accent, large.spell("PIX")) {
 			s.gap()
 		}
 		s.text(strong, t.idle)
@@ -173,10 +173,9 @@ func (p *painter) body(s *sheet, v View, m moment) {
 		s.text(base, t.verifyingHint)
 
 	case Paid:
-		if s.bitmap(good, tick) {
-			s.gap()
+		if !s.picture(good, beside(tick, large.spell(t.paidWord), 3)) {
+			s.text(good, "√ "+t.paidWord)
 		}
-		s.text(good, "√ "+t.paidWord)
 		s.charged(v, strong)
 		s.text(strong, t.paid)
 		if v.Payee != "" && s.level < bare {
@@ -191,15 +190,14 @@ func (p *painter) body(s *sheet, v View, m moment) {
 		}
 
 	case Expired:
+		s.sign(warn, cross)
 		s.text(warn, t.expired)
 		s.charged(v, base)
 		s.text(base, t.expiredHint)
 		p.voided(s, v)
 
 	case Cancelled:
-		if s.level < dense && s.bitmap(warn, cross) {
-			s.gap()
-		}
+		s.sign(warn, cross)
 		s.text(warn, t.cancelled)
 		s.charged(v, base)
 		s.detail(base, t.cancelledHint)
@@ -210,6 +208,7 @@ func (p *painter) body(s *sheet, v View, m moment) {
 		if !ok {
 			f = t.unknownFault
 		}
+		s.sign(bad, exclamation)
 		s.text(bad, t.failed)
 		s.gap()
 		s.text(strong, f.what)
@@ -218,6 +217,7 @@ func (p *painter) body(s *sheet, v View, m moment) {
 		p.fault(s, v)
 
 	case Unavailable:
+		s.sign(warn, exclamation)
 		s.text(warn, t.unavailable)
 		s.gap()
 		if f, ok := t.faults[v.ErrorCode]; ok {
@@ -237,6 +237,13 @@ func (p *painter) body(s *sheet, v View, m moment) {
 		} else {
 			s.spinner(m.elapsed)
 		}
+	}
+}
+
+// sign adds a large sign.
+func (s *sheet) sign(r role, bitmap []string) {
+	if s.picture(r, bitmap) {
+		s.gap()
 	}
 }
 

@@ -11,13 +11,20 @@ import (
 // The levels of a sheet, from roomy to bare. A screen is composed at each in
 // turn until it fits its area.
 const (
-	roomy = iota // signs and amounts three times as large, double gaps
-	wide
-	normal
-	dense
-	flat // amounts as plain text
-	bare // what can be missed is missing
+	roomy = iota
+	ample
+	usual
+	tight // signs and amounts at their smallest
+	dense // no gaps
+	flat  // no signs, amounts as plain text
+	bare  // what can be missed is missing
 	levels
+)
+
+// How large signs and amounts are drawn, and the rows of a gap, by level.
+var (
+	scales = [levels]int{3, 2, 2, 1, 1, 0, 0}
+	gaps   = [levels]int{2, 2, 1, 1, 0, 0, 0}
 )
 
 // measure is the widest a paragraph gets: longer lines are hard to read.
@@ -48,7 +55,7 @@ func (s *sheet) gap() {
 	if len(s.lines) == 0 {
 		return
 	}
-	for range [levels]int{2, 2, 1, 1, 1, 0}[s.level] {
+	for range gaps[s.level] {
 		s.add()
 	}
 }
@@ -77,17 +84,12 @@ func (s *sheet) label(name, value string) {
 	s.add(span{name + " ", dim}, span{shorten(value, room), strong})
 }
 
-// bitmap adds a picture as large as the level allows and reports whether there
+// picture adds a bitmap as large as the level allows and reports whether there
 // was room for one.
-func (s *sheet) bitmap(r role, bits []string) bool {
-	if len(bits) == 0 {
-		return false
-	}
-	for scale := [levels]int{3, 2, 1, 1, 0, 0}[s.level]; scale > 0; scale-- {
-		if len(bits[0])*scale <= s.w {
-			for _, l := range blocks(bits, scale) {
-				s.add(span{l, r})
-			}
+func (s *sheet) picture(r role, bitmap []string) bool {
+	for scale := scales[s.level]; scale > 0; scale-- {
+		if rows := blocks(bitmap, scale); utf8.RuneCountInString(rows[0]) <= s.w {
+			s.rows(r, rows)
 			return true
 		}
 	}
@@ -96,8 +98,16 @@ func (s *sheet) bitmap(r role, bits []string) bool {
 
 // amount adds a sum of money in large digits, else as text.
 func (s *sheet) amount(r role, a money.Amount) {
-	if text := a.BRL(); !s.bitmap(r, spell(text)) {
-		s.add(span{text, strong})
+	rows := price(a.BRL(), s.w, scales[s.level])
+	if rows == nil {
+		rows = []string{a.BRL()}
+	}
+	s.rows(r, rows)
+}
+
+func (s *sheet) rows(r role, rows []string) {
+	for _, row := range rows {
+		s.add(span{row, r})
 	}
 }
 
