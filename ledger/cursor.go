@@ -68,3 +68,20 @@ func verifyCursors(tx *bbolt.Tx) error {
 	}
 	return nil
 }
+
+// Acknowledged is the farthest of all cursors: what some consumer holds. It is
+// the zero Head while none has acknowledged anything.
+func Acknowledged(tx *bbolt.Tx) (Head, error) {
+	var far Head
+	c := tx.Bucket(bMeta).Cursor()
+	for k, v := c.Seek(kCursor); bytes.HasPrefix(k, kCursor); k, v = c.Next() {
+		h, ok := headOf(v)
+		if !ok {
+			return Head{}, fmt.Errorf("%w: %s", ErrBroken, k)
+		}
+		if far.Position.Before(h.Position) {
+			far = h
+		}
+	}
+	return far, nil
+}

@@ -60,7 +60,7 @@ type Job struct {
 	// Payload is the machine's data; no personal data, no secret.
 	Payload json.RawMessage `json:"payload,omitempty"`
 	// Created is the wall clock at Put, for people; nothing is decided by it.
-	Created time.Time `json:"created"`
+	Created time.Time `json:"created,omitzero"`
 }
 
 // Buckets. Ids are big-endian.

@@ -1,5 +1,197 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
 
-func newLedgerCmd(_ *globals) *cobra.Command { return &cobra.Command{Use: "ledger"} }
+	"github.com/spf13/cobra"
+	"go.etcd.io/bbolt"
+
+	"github.com/ssg-safe/agent/ledger"
+	"github.com/ssg-safe/agent/store"
+)
+
+func newLedgerCmd(g *globals) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "ledger verify|list|export --data DIRECTORY",
+		Short: "Verify, list or export the ledger",
+		Long: `The ledger is the chain of everything that happened at this terminal. Each
+entry holds the hash of the one before, and postings that sum to zero. These
+commands only read, and need the store, so the agent must not be running.
+
+Exit codes: 0 done, 1 failed (for verify: the chain is broken), 2 wrong usage.`,
+		Args: noArgs,
+		RunE: needCommand,
+	}
+	var data string
+	dataFlag(cmd, &data)
+	cmd.AddCommand(newLedgerVerifyCmd(g, &data), newLedgerListCmd(g, &data), newLedgerExportCmd(g, &data))
+	return cmd
+}
+
+func newLedgerVerifyCmd(g *globals, data *string) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "verify",
+		Short: "Check the whole chain, its index and its cursors",
+		Long: `Verify reads every entry and checks its hash, its number, its postings and its
+row in the index of operations, and that head, cursors and checkpoints agree.
+
+With --json it prints one line {"event":"ledger_verified","ok",…}.
+
+Exit codes: 0 in order, 1 broken or not readable, 2 wrong usage.`,
+		Example: `  ssg-agent ledger verify --data /var/lib/ssg-agent`,
+		Args:    noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return withLedger("ledger verify", *data, func(tx *bbolt.Tx) error {
+				report, err := ledger.Verify(tx, ledger.Head{})
+				return errors.Join(writeReport(g.stdout, report, err, asJSON), err)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
+	return cmd
+}
+
+func writeReport(w io.Writer, r ledger.Report, problem error, asJSON bool) error {
+	if asJSON {
+		line := struct {
+			Event   string `json:"event"`
+			OK      bool   `json:"ok"`
+			Problem string `json:"problem,omitempty"`
+			ledger.Report
+		}{"ledger_verified", problem == nil, "", r}
+		if problem != nil {
+			line.Problem = problem.Error()
+		}
+		return json.NewEncoder(w).Encode(line)
+	}
+	if problem != nil {
+		return nil // main prints it
+	}
+	if _, err := fmt.Fprintf(w, "ok: %d entries after %v, %d bytes\nhead: %v %v\n", r.Entries, r.From.Position, r.Bytes, r.Head.Position, r.Head.Hash); err != nil {
+		return err
+	}
+	for _, a := range ledger.Chart() {
+		if sum, ok := r.Sums[a]; ok {
+			if _, err := fmt.Fprintf(w, "%-16s %16s\n", a, sum); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func newLedgerListCmd(g *globals, data *string) *cobra.Command {
+	var asJSON bool
+	var last int
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the entries, oldest first",
+		Long: `List prints one line for each entry: position, wall clock with its quality,
+kind, actor, operation, postings. With --json it prints each entry exactly as
+it is stored.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.`,
+		Example: `  ssg-agent ledger list --data /var/lib/ssg-agent --last 20
+  ssg-agent ledger list --data /var/lib/ssg-agent --json | jq -r .kind`,
+		Args: noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if last < 0 {
+				return usageError{errors.New("ledger list: --last is less than 0")}
+			}
+			return withLedger("ledger list", *data, func(tx *bbolt.Tx) error {
+				from, err := lastEntries(tx, last)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return ledger.WriteJSONL(g.stdout, tx, from)
+				}
+				return listEntries(g.stdout, tx, from)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one stored entry a line")
+	cmd.Flags().IntVarP(&last, "last", "n", 0, "only the last `N` entries; 0: all")
+	return cmd
+}
+
+// lastEntries is where the last n entries begin.
+func lastEntries(tx *bbolt.Tx, n int) (ledger.Position, error) {
+	head, err := ledger.GetHead(tx)
+	if n == 0 || err != nil || head.Seq < uint64(n) {
+		return ledger.Position{}, err
+	}
+	return ledger.Position{Epoch: head.Epoch, Seq: head.Seq - uint64(n) + 1}, nil
+}
+
+func listEntries(w io.Writer, tx *bbolt.Tx, from ledger.Position) error {
+	out := bufio.NewWriter(w)
+	for pos, raw := range ledger.Entries(tx, from) {
+		e, err := ledger.Decode(raw)
+		if err != nil {
+			return fmt.Errorf("entry %v: %w", pos, err)
+		}
+		var postings []string
+		for _, p := range e.Postings {
+			postings = append(postings, fmt.Sprintf("%s=%s", p.Account, p.Amount))
+		}
+		line := fmt.Sprintf("%-8v %s %-8s %-24s %-10s %s %s", pos, e.At.Wall.Format("2006-01-02T15:04:05Z"), e.At.Quality, e.Kind, e.Actor, e.Op, strings.Join(postings, " "))
+		if _, err := fmt.Fprintln(out, strings.TrimRight(line, " ")); err != nil {
+			return err
+		}
+	}
+	return out.Flush()
+}
+
+func newLedgerExportCmd(g *globals, data *string) *cobra.Command {
+	formats := []string{"jsonl", "csv"}
+	format := formats[0]
+	cmd := &cobra.Command{
+		Use:   "export",
+		Short: "Export the entries to standard output",
+		Long: `Export writes all entries, oldest first.
+
+  jsonl  every entry exactly as it is stored, one a line: the bytes that the
+         chain of hashes runs over
+  csv    one line for each posting (entries without postings have one line),
+         amounts in centavos; text that a spreadsheet would take for a formula
+         begins with an apostrophe
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.`,
+		Example: `  ssg-agent ledger export --data /var/lib/ssg-agent --format csv > ledger.csv`,
+		Args:    noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if !slices.Contains(formats, format) {
+				return usageError{fmt.Errorf("ledger export: format %q; there are %s", format, strings.Join(formats, " and "))}
+			}
+			return withLedger("ledger export", *data, func(tx *bbolt.Tx) error {
+				if format == "csv" {
+					return ledger.WriteCSV(g.stdout, tx, ledger.Position{})
+				}
+				return ledger.WriteJSONL(g.stdout, tx, ledger.Position{})
+			})
+		},
+	}
+	cmd.Flags().StringVar(&format, "format", format, "jsonl or csv")
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+// withLedger runs fn over the store of a data directory, opened for reading.
+func withLedger(command, data string, fn func(*bbolt.Tx) error) error {
+	s, err := openStore(command, data, store.OpenReadOnly)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(s.View(fn), s.Close()); err != nil {
+		return fmt.Errorf("%s: %w", command, err)
+	}
+	return nil
+}

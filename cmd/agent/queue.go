@@ -1,5 +1,267 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"text/tabwriter"
+	"time"
 
-func newQueueCmd(_ *globals) *cobra.Command { return &cobra.Command{Use: "queue"} }
+	"github.com/spf13/cobra"
+	"go.etcd.io/bbolt"
+
+	"github.com/ssg-safe/agent/device"
+	"github.com/ssg-safe/agent/ledger"
+	"github.com/ssg-safe/agent/queue"
+	"github.com/ssg-safe/agent/store"
+)
+
+func newQueueCmd(g *globals) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "queue list|retry|drop --data DIRECTORY",
+		Short: "Show and settle the jobs that wait, and the dead letters",
+		Long: `The queue holds what the terminal still has to do, such as prints, with the
+number of attempts and the reason why a job waits. A job that cannot be helped
+becomes a dead letter and waits for a person. These commands need the store, so
+the agent must not be running.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.`,
+		Args: noArgs,
+		RunE: needCommand,
+	}
+	var data string
+	dataFlag(cmd, &data)
+	cmd.AddCommand(
+		newQueueListCmd(g, &data),
+		newQueueSettleCmd(g, &data, settlement{
+			verb: "retry", done: "retried", short: "Let dead letters be tried again",
+			long: `Retry puts dead letters back among the waiting jobs, with their attempts counted
+anew; the agent takes them up when it starts. A slip that may have been printed
+already is then printed as a copy that says so.`,
+			do: queue.Revive,
+		}),
+		newQueueSettleCmd(g, &data, settlement{
+			verb: "drop", done: "dropped", short: "Give jobs up for good",
+			long: `Drop deletes dead letters, or the waiting jobs whose numbers are given. What
+they were to do will not be done.`,
+			live: true,
+			do: func(tx *bbolt.Tx, id uint64) error {
+				if err := queue.Drop(tx, id); !errors.Is(err, queue.ErrNotFound) {
+					return err
+				}
+				return queue.Remove(tx, id)
+			},
+		}),
+	)
+	return cmd
+}
+
+func newQueueListCmd(g *globals, data *string) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List waiting jobs and dead letters",
+		Long: `List prints the waiting jobs, then the dead letters, each with its number, state,
+attempts, and the reason why it waits or died. With --json each is one line
+{"event":"job","dead",…}.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.`,
+		Example: `  ssg-agent queue list --data /var/lib/ssg-agent`,
+		Args:    noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			s, err := openStore("queue list", *data, store.OpenReadOnly)
+			if err != nil {
+				return err
+			}
+			var jobs, dead []queue.Job
+			err = s.View(func(tx *bbolt.Tx) (err error) {
+				if jobs, err = queue.List(tx); err != nil {
+					return err
+				}
+				dead, err = queue.Dead(tx)
+				return err
+			})
+			if err := errors.Join(err, s.Close()); err != nil {
+				return fmt.Errorf("queue list: %w", err)
+			}
+			if asJSON {
+				return errors.Join(writeJobs(g.stdout, jobs, false), writeJobs(g.stdout, dead, true))
+			}
+			return tabulateJobs(g.stdout, jobs, dead)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
+	return cmd
+}
+
+func writeJobs(w io.Writer, jobs []queue.Job, dead bool) error {
+	out := json.NewEncoder(w)
+	for _, j := range jobs {
+		err := out.Encode(struct {
+			Event string `json:"event"`
+			Dead  bool   `json:"dead"`
+			queue.Job
+		}{"job", dead, j})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func tabulateJobs(w io.Writer, jobs, dead []queue.Job) error {
+	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	table := func(title string, jobs []queue.Job) {
+		fmt.Fprintf(out, "%s: %d\n", title, len(jobs))
+		if len(jobs) > 0 {
+			fmt.Fprintln(out, "JOB\tKIND\tSTATE\tATTEMPTS\tSUBJECT\tCREATED\tREASON")
+		}
+		for _, j := range jobs {
+			created := "-"
+			if !j.Created.IsZero() {
+				created = j.Created.Format(time.RFC3339)
+			}
+			fmt.Fprintf(out, "%d\t%s\t%s\t%d\t%s\t%s\t%s\n", j.ID, j.Kind, j.State, j.Attempts, orDash(j.Subject), created, orDash(j.Reason))
+		}
+	}
+	table("waiting", jobs)
+	table("dead letters", dead)
+	return out.Flush()
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// settlement is what an operator does to jobs.
+type settlement struct {
+	verb, done  string
+	short, long string
+	live        bool // waiting jobs too
+	do          func(*bbolt.Tx, uint64) error
+}
+
+func newQueueSettleCmd(g *globals, data *string, how settlement) *cobra.Command {
+	var allDead bool
+	cmd := &cobra.Command{
+		Use:   how.verb + " JOB… | --dead",
+		Short: how.short,
+		Long: how.long + `
+
+All of the jobs that are named are settled, or none. It is recorded in the
+ledger.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.`,
+		Example: fmt.Sprintf("  ssg-agent queue %[1]s 12 --data /var/lib/ssg-agent\n  ssg-agent queue %[1]s --dead --data /var/lib/ssg-agent", how.verb),
+		Args: func(_ *cobra.Command, args []string) error {
+			if allDead == (len(args) > 0) {
+				return usageError{fmt.Errorf("queue %s: name jobs by their numbers, or give --dead for all dead letters", how.verb)}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ids := make([]uint64, len(args))
+			for i, a := range args {
+				id, err := strconv.ParseUint(a, 10, 64)
+				if err != nil {
+					return usageError{fmt.Errorf("queue %s: %q is not a job's number", how.verb, a)}
+				}
+				ids[i] = id
+			}
+			s, err := openStore("queue "+how.verb, *data, store.Open)
+			if err != nil {
+				return err
+			}
+			settled, err := settle(cmd.Context(), s, how, ids)
+			if err := errors.Join(err, s.Close()); err != nil {
+				return fmt.Errorf("queue %s: %w", how.verb, err)
+			}
+			for _, j := range settled {
+				if _, err := fmt.Fprintf(g.stdout, "%s: job %d, %s %s\n", how.done, j.ID, j.Kind, j.Subject); err != nil {
+					return err
+				}
+			}
+			if len(settled) == 0 {
+				_, err = fmt.Fprintln(g.stdout, "there are no dead letters")
+			}
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&allDead, "dead", false, "all dead letters")
+	return cmd
+}
+
+// settle does it in one transaction; no ids are all dead letters.
+func settle(ctx context.Context, s *store.Store, how settlement, ids []uint64) ([]queue.Job, error) {
+	running, stop := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = s.Run(running) // Commit returns its error
+	}()
+	clock := device.NewClock(time.Time{})
+	at := ledger.Stamp{Wall: clock.Wall(), Boot: clock.Boot(), Up: clock.Up(), Quality: ledger.Quality(clock.Quality())}
+	var settled []queue.Job
+	err := s.Commit(ctx, store.Op{Name: "queue " + how.verb, Do: func(tx *bbolt.Tx) error {
+		jobs, err := settleIn(tx, at, how, ids)
+		settled = jobs
+		return err
+	}})
+	stop()
+	<-ended
+	return settled, err
+}
+
+func settleIn(tx *bbolt.Tx, at ledger.Stamp, how settlement, ids []uint64) ([]queue.Job, error) {
+	dead, err := queue.Dead(tx)
+	if err != nil {
+		return nil, err
+	}
+	if len(ids) == 0 {
+		for _, j := range dead {
+			ids = append(ids, j.ID)
+		}
+	}
+	var settled []queue.Job
+	for _, id := range ids {
+		j, ok, err := queue.Get(tx, id)
+		switch {
+		case err != nil:
+			return nil, err
+		case !ok:
+			return nil, fmt.Errorf("job %d: %w", id, queue.ErrNotFound)
+		case !how.live && !slices.ContainsFunc(dead, func(d queue.Job) bool { return d.ID == id }):
+			return nil, fmt.Errorf("job %d waits already: the agent tries it when it runs", id)
+		}
+		if err := how.do(tx, id); err != nil {
+			return nil, err
+		}
+		head, err := ledger.GetHead(tx)
+		if err != nil {
+			return nil, err
+		}
+		_, err = ledger.Append(tx, at, ledger.Draft{
+			Op: fmt.Sprintf("queue/%d/%s/%d", id, how.done, head.Seq+1), Kind: "queue." + how.done, Actor: "operator",
+			Data: struct {
+				Job      uint64 `json:"job"`
+				Kind     string `json:"kind"`
+				Op       string `json:"op"`
+				Subject  string `json:"subject"`
+				State    string `json:"state"`
+				Attempts int    `json:"attempts"`
+			}{id, j.Kind, j.Op, j.Subject, j.State, j.Attempts},
+		})
+		if err != nil {
+			return nil, err
+		}
+		settled = append(settled, j)
+	}
+	return settled, nil
+}

@@ -1,7 +1,57 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
 
-func newStoreCheckCmd(_ *globals) *cobra.Command {
-	return &cobra.Command{Use: "store-check", Hidden: true}
+	"github.com/spf13/cobra"
+
+	"github.com/ssg-safe/agent/store"
+)
+
+func newStoreCheckCmd(*globals) *cobra.Command {
+	return &cobra.Command{
+		Use:    "store-check PATH",
+		Short:  "Check a store file in a process of its own",
+		Hidden: true,
+		Args:   cobra.ExactArgs(1),
+		Run: func(_ *cobra.Command, args []string) {
+			// The exit codes are those that store.BootCheck expects.
+			os.Exit(store.BootCheckChild(storeOptions(args[0], nil)))
+		},
+	}
+}
+
+// dataFlag adds --data, the directory of an agent's data.
+func dataFlag(cmd *cobra.Command, data *string) {
+	cmd.PersistentFlags().StringVarP(data, "data", "d", "", "the agent's data `DIRECTORY`")
+	_ = cmd.MarkPersistentFlagDirname("data") // fails for unknown flags only
+}
+
+// openStore opens the store of a data directory. It words the two ways in which
+// that fails every day: nothing there, and an agent that runs.
+func openStore(command, data string, open func(store.Options) (*store.Store, error)) (*store.Store, error) {
+	if data == "" {
+		return nil, usageError{fmt.Errorf("%s: whose data? Give --data DIRECTORY", command)}
+	}
+	if _, err := os.Stat(data); errors.Is(err, fs.ErrNotExist) {
+		return nil, usageError{fmt.Errorf("%s: no directory %s", command, data)}
+	}
+	s, err := open(storeOptions(storePath(data), nil))
+	switch {
+	case errors.Is(err, store.ErrLocked):
+		return nil, fmt.Errorf("%s: the agent is running and holds the store: %w. Stop it and try again", command, err)
+	case errors.Is(err, store.ErrNotExist):
+		return nil, fmt.Errorf("%s: %w. An agent makes it when it first runs there", command, err)
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", command, err)
+	}
+	return s, nil
+}
+
+// needCommand is the RunE of a command that only groups others.
+func needCommand(cmd *cobra.Command, _ []string) error {
+	return usageError{fmt.Errorf("%s: which of its commands? See '%s --help'", cmd.Name(), cmd.CommandPath())}
 }
