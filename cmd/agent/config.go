@@ -7,6 +7,8 @@ import (
 
 	"github.com/ssg-safe/agent/internal/config"
 	"github.com/ssg-safe/agent/money"
+	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/providers/ssg"
 	"github.com/ssg-safe/agent/redact"
 )
 
@@ -107,6 +109,8 @@ type ProviderConfig struct {
 	BRCodeCheck string `toml:"brcode_check" default:"strict" oneof:"strict warn"`
 	// The hosts that the locations in dynamic codes may have. Empty: any.
 	AllowedHosts []string `toml:"allowed_hosts" max:"32"`
+	// The most requests a second, with bursts of five.
+	RequestsPerSecond int `toml:"requests_per_second" default:"2" min:"1" max:"100"`
 	// Data of the payer that the provider demands of every charge.
 	Payer *PayerConfig `toml:"payer"`
 }
@@ -212,6 +216,19 @@ func (m MerchantConfig) Zone() *time.Location {
 		return time.UTC
 	}
 	return zone
+}
+
+// SSG is the adapter's configuration of a provider of type "ssg".
+func (p ProviderConfig) SSG() ssg.Config {
+	c := ssg.Config{
+		BaseURL: p.URL, AllowInsecureHTTP: p.AllowInsecureHTTP,
+		ClientID: p.ClientID, ClientSecret: p.ClientSecret.Value,
+		LocationHosts: p.AllowedHosts, CodeCheck: p.BRCodeCheck,
+	}
+	if p.Payer != nil {
+		c.Payer = providers.Payer(*p.Payer)
+	}
+	return c
 }
 
 // TimeOfDay is an hour and minute, counted from midnight.

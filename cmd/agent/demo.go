@@ -1,5 +1,225 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
 
-func newDemoCmd(_ *globals) *cobra.Command { return &cobra.Command{Use: "demo"} }
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/ssg-safe/agent/display"
+	"github.com/ssg-safe/agent/printer"
+	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/providers/simkit"
+	"github.com/ssg-safe/agent/providers/ssg/ssgsim"
+	"github.com/ssg-safe/agent/terminal"
+)
+
+type demoFlags struct {
+	dir      string
+	headless bool
+	charges  int
+	json     bool
+	provider string
+	offline  bool
+	sim      string
+	faults   string
+	payAfter time.Duration
+	locale   string
+}
+
+func newDemoCmd(g *globals) *cobra.Command {
+	var f demoFlags
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Run the whole terminal on this machine, nothing to set up",
+		Long: `Runs a terminal with a simulated provider, a simulated payer and a virtual
+printer. Nothing real is touched: no hardware, no network. Type an amount and
+press Enter; the payer pays a few seconds after the code is shown; the slips
+appear as pictures in the directory's slips folder. Ctrl-C ends it.
+
+With --headless there is no screen: what an earlier run left open is finished,
+then --charges charges are made, paid and printed, and the demo ends.
+
+Everything lies under --dir, the simulator's ledger and the printer's paper
+included. Kill it at any moment and start it again: nothing is lost and nothing
+is doubled.
+
+Exit codes: 0 done (with --headless: every charge was paid and printed), 1
+failed, 2 wrong usage.`,
+		Example: `  ssg-agent demo
+  ssg-agent demo --headless --charges 5 --json
+  ssg-agent demo --headless --charges 3 --faults 'create drop_after 0.3'`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runDemo(cmd.Context(), g, f) },
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&f.dir, "dir", "", "where everything is kept (default ssg-agent-demo in the temporary directory)")
+	fs.BoolVar(&f.headless, "headless", false, "no screen: make --charges charges and end")
+	fs.IntVar(&f.charges, "charges", 0, "how many charges to make by itself (default 3 with --headless, else none)")
+	fs.BoolVar(&f.json, "json", false, "events as JSON lines on stdout (needs --headless)")
+	fs.StringVar(&f.provider, "provider", "ssg", "which provider to simulate")
+	fs.BoolVar(&f.offline, "offline", false, "cut the provider off in the middle of the run")
+	fs.StringVar(&f.sim, "sim", "", "use the simulator that `ssg-agent sim` serves at this URL instead of one inside")
+	fs.StringVar(&f.faults, "faults", "", "fault script of the simulator inside (see `ssg-agent sim --help`)")
+	fs.DurationVar(&f.payAfter, "pay-after", 0, "when the simulated payer pays (default 300ms with --headless, else 6s)")
+	fs.StringVar(&f.locale, "locale", "pt-BR", "language of the screen: pt-BR or en")
+	return cmd
+}
+
+func runDemo(ctx context.Context, g *globals, f demoFlags) error {
+	switch {
+	case f.provider != "ssg":
+		return usageError{fmt.Errorf("--provider %s: there is a simulator for ssg only", f.provider)}
+	case f.charges < 0:
+		return usageError{errors.New("--charges must not be negative")}
+	case f.json && !f.headless:
+		return usageError{errors.New("--json needs --headless: the screen and the events share one output")}
+	case f.offline && f.charges == 0 && !f.headless:
+		return usageError{errors.New("--offline needs --headless or --charges")}
+	case f.sim != "" && (f.faults != "" || f.payAfter != 0):
+		return usageError{errors.New("--faults and --pay-after are for the simulator inside; set them where --sim runs")}
+	}
+	if stdin, ok := g.stdin.(*os.File); !f.headless && (!ok || !term.IsTerminal(int(stdin.Fd()))) {
+		return usageError{errors.New("there is no terminal to draw on; try: ssg-agent demo --headless --json")}
+	}
+	if f.headless && f.charges == 0 {
+		f.charges = 3
+	}
+	if f.dir == "" {
+		f.dir = filepath.Join(os.TempDir(), "ssg-agent-demo")
+	}
+	dir, err := filepath.Abs(f.dir)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("demo directory: %w", err)
+	}
+	log, closeLog, err := demoLog(dir)
+	if err != nil {
+		return err
+	}
+	defer closeLog()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+
+	cfg := demoConfig(dir, f)
+	transport := http.RoundTripper(http.DefaultTransport)
+	if f.sim == "" {
+		sim, err := openDemoSim(dir, f, log)
+		if err != nil {
+			return err
+		}
+		defer sim.Close()
+		transport = providers.Memory(sim)
+	} else {
+		cfg.Providers[0].URL = f.sim
+	}
+	line := &cuttable{next: transport}
+	w := &wiring{cfg: cfg, log: log, screen: display.Options{
+		Locale: f.locale, Title: "DEMONSTRAÇÃO", Demo: true, Now: merchantClock(cfg),
+	}, interrupt: stop}
+	routes, err := openRoutes(cfg, line, log)
+	if err != nil {
+		return usageError{err}
+	}
+	w.routes = map[string]terminal.Route{}
+	for name, r := range routes {
+		w.routes[name] = impatient{r}
+	}
+	profile, err := printer.ProfileByName(cfg.Printer.Profile)
+	if err != nil {
+		return err
+	}
+	paper := newVirtualPrinter(filepath.Join(dir, "slips"), log)
+	w.printer = printer.New(func(context.Context) (printer.Port, error) { return paper.Connect(), nil }, profile, log)
+
+	out := io.Discard
+	if f.headless {
+		out = g.stdout
+	}
+	d := newDriver(f, out, paper, line)
+	w.observe, w.drawn = d.observe, d.drawn
+	if f.charges > 0 {
+		w.drive = d.drive
+	}
+	err = w.run(ctx)
+	if !f.headless {
+		fmt.Fprintf(g.stderr, "The slips are in %s\n", filepath.Join(dir, "slips"))
+	}
+	return err
+}
+
+// demoConfig is what a configuration file would say.
+func demoConfig(dir string, f demoFlags) Config {
+	c := defaultConfig()
+	c.Version = 1
+	c.Data = dir
+	c.Terminal.Code, c.Terminal.Name, c.Terminal.Locale = "DEMO", "Demonstração", f.locale
+	c.Store.Size = 16 << 20
+	c.Providers = []ProviderConfig{{
+		Name: "ssg", Type: "ssg", URL: "http://simulator.invalid", AllowInsecureHTTP: true,
+		ClientID: ssgsim.DefaultClientID, BRCodeCheck: "strict", AllowedHosts: []string{ssgsim.DefaultLocationHost},
+		Payer: &PayerConfig{
+			Name: "Pagador Simulado", Document: "52998224725", Email: "pagador@example.com", Address: "Rua Exemplo, 1",
+			City: "São Paulo", State: "SP", Postcode: "01001000",
+		},
+		RequestsPerSecond: 100,
+	}}
+	c.Providers[0].ClientSecret.Value = ssgsim.DefaultClientSecret
+	c.Merchants = []MerchantConfig{{
+		ID: "demo", CNPJ: "11222333000181", Name: "Cofre Demonstração", City: "São Paulo", PixKey: "11222333000181",
+		Provider: "ssg", Account: ssgsim.DefaultAccount, TimeZone: "America/Sao_Paulo",
+		Header: []string{"Rua Exemplo, 1 - Centro", "São Paulo - SP"},
+	}}
+	c.Printer.Kind, c.Printer.Path = "virtual", filepath.Join(dir, "slips")
+	if f.headless {
+		c.Display.Kind = "none"
+	}
+	return c
+}
+
+func openDemoSim(dir string, f demoFlags, log *slog.Logger) (*ssgsim.Sim, error) {
+	rules, err := simkit.ParseRules(f.faults)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--faults: %w", err)}
+	}
+	o := ssgsim.Options{
+		Dir: filepath.Join(dir, "simulator"), PayAfter: f.payAfter, PayeeName: "COFRE DEMONSTRACAO", Faults: rules, Logger: log,
+	}
+	if o.PayAfter == 0 {
+		o.PayAfter = 6 * time.Second
+		if f.headless {
+			o.PayAfter = 300 * time.Millisecond
+		}
+	}
+	return ssgsim.New(o)
+}
+
+// demoLog writes to a file: the screen or the events have the terminal.
+func demoLog(dir string) (*slog.Logger, func(), error) {
+	file, err := os.OpenFile(filepath.Join(dir, "agent.log"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, nil, fmt.Errorf("log: %w", err)
+	}
+	return slog.New(slog.NewTextHandler(file, nil)), func() { file.Close() }, nil
+}
+
+// impatient asks a provider more often than it should be asked in earnest,
+// because the demo's payer pays at once.
+type impatient struct{ terminal.Route }
+
+// Caps implements providers.Provider.
+func (p impatient) Caps() providers.Caps {
+	c := p.Route.Caps()
+	c.Poll.Open = []providers.PollStep{{Every: 100 * time.Millisecond}}
+	return c
+}

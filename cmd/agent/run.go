@@ -1,5 +1,102 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
 
-func newRunCmd(_ *globals) *cobra.Command { return &cobra.Command{Use: "run"} }
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/ssg-safe/agent/display"
+)
+
+func newRunCmd(g *globals) *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "run --config FILE",
+		Short: "Run the terminal",
+		Long: `Runs the terminal with a configuration: screen, providers, printer, store. It
+starts without network, printer or usable screen and takes them when they come.
+It ends on SIGTERM or SIGINT, after finishing what is under way, and when the
+outcome of a commit is unknown; the next start takes up what was left open.
+
+Exit codes: 0 stopped in order, 1 failed, 2 wrong usage or configuration.`,
+		Example: `  ssg-agent run --config configs/simulator.toml`,
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runAgent(cmd.Context(), g, file)
+		},
+	}
+	cmd.Flags().StringVarP(&file, "config", "c", "", "configuration file (required)")
+	_ = cmd.MarkFlagRequired("config")
+	return cmd
+}
+
+func runAgent(ctx context.Context, g *globals, file string) error {
+	cfg, problems, err := loadConfig(file, false)
+	if err != nil {
+		return usageError{err}
+	}
+	log, closeLog, err := openLog(g, cfg)
+	if err != nil {
+		return err
+	}
+	defer closeLog()
+	for _, p := range problems {
+		log.Warn("configuration", "at", p.Path, "problem", p.Message, "remedy", p.Remedy)
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	w := &wiring{cfg: cfg, log: log, screen: display.Options{
+		Tty: cfg.Display.TTY, Locale: cfg.Terminal.Locale, Title: title(cfg), Now: merchantClock(cfg),
+	}}
+	if w.routes, err = openRoutes(cfg, http.DefaultTransport, log); err != nil {
+		return usageError{err}
+	}
+	if w.printer, err = openPrinter(cfg.Printer, log); err != nil {
+		return usageError{err}
+	}
+	if os.Getenv("INVOCATION_ID") == "" { // not a systemd unit: somebody's shell
+		w.interrupt = stop
+	}
+	return w.run(ctx)
+}
+
+// openLog makes the logger. Where standard error is the terminal that the
+// screen is drawn on, the log goes to a file in the data directory instead.
+func openLog(g *globals, cfg Config) (*slog.Logger, func(), error) {
+	var to io.Writer = g.stderr
+	closeLog := func() {}
+	if f, ok := g.stderr.(*os.File); ok && cfg.Display.Kind != "none" && cfg.Display.TTY == "" && term.IsTerminal(int(f.Fd())) {
+		if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+			return nil, nil, fmt.Errorf("data directory: %w", err)
+		}
+		file, err := os.OpenFile(filepath.Join(cfg.Data, "agent.log"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+		if err != nil {
+			return nil, nil, fmt.Errorf("log: %w", err)
+		}
+		to, closeLog = file, func() { file.Close() }
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(cfg.Log.Level)); err != nil {
+		return nil, nil, usageError{err}
+	}
+	o := &slog.HandlerOptions{Level: level}
+	if cfg.Log.Format == "json" {
+		return slog.New(slog.NewJSONHandler(to, o)), closeLog, nil
+	}
+	return slog.New(slog.NewTextHandler(to, o)), closeLog, nil
+}
+
+// noArgs is cobra.NoArgs as wrong usage.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if err := cobra.NoArgs(cmd, args); err != nil {
+		return usageError{err}
+	}
+	return nil
+}

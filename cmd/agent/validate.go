@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"github.com/ssg-safe/agent/internal/config"
 	"github.com/ssg-safe/agent/pix"
 	"github.com/ssg-safe/agent/printer"
+	"github.com/ssg-safe/agent/providers"
 )
 
 // problems collects what Validate finds.
@@ -90,7 +90,6 @@ var (
 	plainName    = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
 	ttyNumber    = regexp.MustCompile(`^/dev/tty(USB|ACM)[0-9]+$`)
 	uuid         = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
-	hostName     = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)
 )
 
 const plainNameRemedy = "write 1 to 32 small letters, digits and hyphens, beginning with a letter or digit"
@@ -178,55 +177,78 @@ func (p ProviderConfig) validate(ps *problems, at string) {
 	if p.Name != "" && !plainName.MatchString(p.Name) {
 		ps.fail(at+".name", "is not a plain name", plainNameRemedy)
 	}
-	local := p.validateURL(ps, at)
-	for i, h := range p.AllowedHosts {
-		if !hostName.MatchString(h) {
-			ps.fail(fmt.Sprintf("%s.allowed_hosts[%d]", at, i), "is not a host name", `write the host alone, in small letters: "pix.example.com"`)
-		}
-	}
-	if !slices.Contains([]string{"ssg"}, p.Type) {
-		return
-	}
-	if !local {
-		ps.warn(at+".client_secret", "a thief of this terminal can mark charges as paid with it",
-			"ask SSG for a client without that right, and treat its answers as weaker evidence")
-	}
-	if p.Payer == nil {
-		ps.warn(at, "SSG demands data of the payer, and there is no [provider.payer]: charges that do not bring it are refused",
-			"add [provider.payer] with data that SSG accepted in writing")
+	if p.Type == "ssg" {
+		p.validateSSG(ps, at)
 	}
 }
 
-// validateURL checks the base address and reports whether it is on this machine.
-func (p ProviderConfig) validateURL(ps *problems, at string) (local bool) {
-	at += ".url"
-	if p.URL == "" {
-		return true
+// ssgFields are the names that this file has for fields of the adapter. The
+// credentials are checked by the schema.
+var ssgFields = map[string]string{
+	"base_url": "url", "location_hosts": "allowed_hosts", "code_check": "brcode_check", "client_id": "", "client_secret": "",
+}
+
+// validateSSG asks the adapter, and warns of what works but should not stay.
+func (p ProviderConfig) validateSSG(ps *problems, at string) {
+	for _, err := range joined(p.SSG().Validate()) {
+		field, ok := errors.AsType[*providers.FieldError](err)
+		if !ok {
+			ps.fail(at, err.Error(), "")
+			continue
+		}
+		name, renamed := ssgFields[field.Field]
+		switch {
+		case !renamed:
+			ps.fail(at+"."+field.Field, field.Problem, field.Remedy)
+		case name != "" && (name != "url" || p.URL != ""):
+			ps.fail(at+"."+name, field.Problem, field.Remedy)
+		}
 	}
 	u, err := url.Parse(p.URL)
-	switch {
-	case err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "":
-		ps.fail(at, "is no address of a web service", `write url = "https://host/path"`)
-		return true
-	case u.User != nil:
-		ps.fail(at, "holds credentials", "take them out; the secret goes into client_secret, by reference")
-		return true
-	case u.RawQuery != "" || u.Fragment != "":
-		ps.fail(at, "has a query or fragment", "write scheme, host and path only")
+	if err == nil && isLoopback(u.Hostname()) {
+		return // a simulator, or a proxy that is not our business
 	}
-	local = isLoopback(u.Hostname())
-	if u.Scheme == "https" {
-		return local
-	}
-	switch {
-	case !p.AllowInsecureHTTP:
-		ps.fail(at, "is plain HTTP: anyone on the way can read the credentials and forge payments",
-			"use https://, or a VPN and then allow_insecure_http = true")
-	case !local:
-		ps.warn(at, "is plain HTTP: anyone on the way can read the credentials and forge payments",
+	if err == nil && u.Scheme == "http" && p.AllowInsecureHTTP {
+		ps.warn(at+".url", "is plain HTTP: anyone on the way can read the credentials and forge payments",
 			"reach the provider through a VPN or TLS proxy, and list the hosts of its codes in allowed_hosts")
 	}
-	return local
+	ps.warn(at+".client_secret", "whoever takes it from this terminal can mark charges as paid",
+		"ask SSG for a client without that right; until then a payment that SSG reports is weak evidence")
+	if missing := p.Payer.missing(); missing != "" {
+		path := at + ".payer"
+		ps.warn(path, "SSG demands of every charge the payer's "+missing+": charges that do not bring them are refused",
+			"write into [provider.payer] what SSG accepted in writing")
+	}
+}
+
+// missing lists the data that SSG demands and that is not configured, except
+// where others of its group are: the adapter refuses that.
+func (p *PayerConfig) missing() string {
+	if p == nil {
+		p = &PayerConfig{}
+	}
+	var missing []string
+	if p.Name == "" && p.Document == "" {
+		missing = append(missing, "name, document")
+	}
+	if p.Email == "" {
+		missing = append(missing, "email")
+	}
+	if p.Address == "" && p.City == "" && p.State == "" && p.Postcode == "" {
+		missing = append(missing, "address, city, state, postcode")
+	}
+	return strings.Join(missing, ", ")
+}
+
+// joined takes an error of errors.Join apart.
+func joined(err error) []error {
+	if err == nil {
+		return nil
+	}
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		return many.Unwrap()
+	}
+	return []error{err}
 }
 
 // isLoopback reports whether a host is this machine.

@@ -23,11 +23,11 @@ func (l *limiter) wait(ctx context.Context, reserve int) error {
 	for {
 		l.mu.Lock()
 		now := time.Now()
+		if l.due.Before(now) {
+			l.due = now
+		}
 		early := l.due.Sub(now) - slack
 		if early <= 0 {
-			if l.due.Before(now) {
-				l.due = now
-			}
 			l.due = l.due.Add(l.interval)
 			l.mu.Unlock()
 			return nil
