@@ -353,11 +353,15 @@ func (p *Printer) cutNow() {
 	if p.cfg.Speed > 0 {
 		p.busy = time.Now().Add(cutTime)
 	}
-	if s, ok := p.strip.cut(); ok {
-		if err := p.tray.put(s); err != nil {
-			p.fail(err)
-		}
+	s, ok := p.strip.cut()
+	if !ok {
+		return
 	}
+	if err := p.tray.put(s); err != nil {
+		p.fail(err)
+		return
+	}
+	p.strip.fresh = true
 }
 
 // tear ends a strip that is too much.
@@ -375,9 +379,10 @@ func (p *Printer) fail(err error) {
 
 // confirm answers a process id: everything before it is printed.
 func (p *Printer) confirm(id [4]byte) {
-	if p.strip.moved || len(p.tray.slips) == 0 {
+	switch {
+	case p.strip.moved:
 		p.strip.ids = appendID(p.strip.ids, id) // of the slip that is not cut yet
-	} else {
+	case p.strip.fresh:
 		if err := p.tray.confirm(id, p.strip.bytes); err != nil {
 			p.fail(err)
 			return

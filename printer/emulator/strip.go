@@ -1,5 +1,7 @@
 package emulator
 
+import "slices"
+
 // strip is the paper that was not cut yet: dots, what they say, and what made
 // them. It begins with the part that lies between head and knife.
 type strip struct {
@@ -7,6 +9,7 @@ type strip struct {
 	bits         []byte // stride bytes a row, dark = 1
 	text         []textLine
 	moved        bool // since the last cut
+	fresh        bool // nothing came since a slip fell
 
 	bytes    []byte
 	ids      [][4]byte
@@ -38,8 +41,9 @@ func (s *strip) feed(rows int) {
 	s.moved = s.moved || rows > 0
 }
 
-// cut takes what has passed the knife. Nothing has when the paper did not move
-// far enough.
+// cut takes what has passed the knife. It is no slip when the paper did not
+// move far enough, or when nothing stands on it and nothing is to be said of
+// it: such pieces go to the floor.
 func (s *strip) cut() (Slip, bool) {
 	knife := s.rows() - headToKnife
 	if knife <= 0 {
@@ -62,7 +66,8 @@ func (s *strip) cut() (Slip, bool) {
 		}
 	}
 	*s = rest
-	return slip, true
+	blank := !slices.ContainsFunc(slip.bits, func(b byte) bool { return b != 0 })
+	return slip, !blank || len(slip.Problems) > 0
 }
 
 // appendID adds a process id; a stream may hold any number of them.

@@ -1,0 +1,33 @@
+package slip
+
+// What stands on the paper. Slips are in Portuguese alone: whoever holds one
+// in Brazil may have to show it.
+const (
+	titlePay     = "PAGUE COM PIX"
+	titleReceipt = "COMPROVANTE PIX"
+	customerCopy = "VIA DO CLIENTE"
+	copyOf       = "%dª VIA" // 2 and more
+
+	howToPay  = "Abra o app do seu banco, escolha pagar com Pix e aponte a câmera para o código."
+	payBefore = "Pague até "
+	noProof   = "ESTE PAPEL NÃO COMPROVA PAGAMENTO"
+
+	confirmed  = "PAGAMENTO CONFIRMADO"
+	late       = "PAGAMENTO RECEBIDO FORA DO PRAZO"
+	lateAdvice = "O valor chegou depois que a cobrança terminou. Guarde este comprovante e procure o atendimento."
+
+	labelPayee    = "Recebedor"
+	labelTerminal = "Terminal"
+	labelNSU      = "NSU"
+	labelIssued   = "Emitido em"
+	labelPaid     = "Pago em"
+	labelProvider = "Processado por"
+	labelPayer    = "Pagador"
+	labelDocument = "CPF/CNPJ"
+	labelTxID     = "TXID"
+	labelEndToEnd = "ID da transação (E2E)"
+
+	notFiscal = "NÃO É DOCUMENTO FISCAL"
+
+	timeForm = "02/01/2006 15:04:05"
+)
