@@ -216,10 +216,10 @@ func readFile(path string, max int64) ([]byte, os.FileMode, error) {
 //	oneof:"a b c"     the words that a string may be
 //	min:"1" max:"9"   limits: of numbers, amounts, durations and sizes the
 //	                  value, of text its characters, of slices their entries
-//	mask:"true"       the value does not appear in excerpts or messages
-//	                  (types of package redact never do)
+//	mask:"true"       personal: the value does not appear in excerpts or messages
+//	                  (nor do those of types of package redact)
 //
-// It panics when a tag or a type is none of these: that is a mistake in the
+// Decode panics when a tag or a type is none of these: that is a mistake in the
 // program, which any test finds.
 func Decode(name string, src []byte, dst any, opts Options) *File {
 	src = bytes.TrimPrefix(src, []byte("\xef\xbb\xbf"))
@@ -249,13 +249,16 @@ func Decode(name string, src []byte, dst any, opts Options) *File {
 // arbitrate lets the library judge the text; its error is reported unless the
 // same line already has a problem.
 func (f *File) arbitrate(clean []byte) {
+	if len(f.problems) >= maxProblems {
+		return // nothing is accepted anyway, and the library takes seconds over such files
+	}
 	at, message, ok := libraryError(clean)
 	if !ok {
 		return
 	}
-	line, _ := position(f.src, at.start)
+	line := lineOf(f.src, at.start)
 	for _, p := range f.problems {
-		if l, _ := position(f.src, p.at.start); l == line {
+		if line.start <= p.at.start && p.at.start <= line.end {
 			return
 		}
 	}
@@ -310,19 +313,31 @@ func (f *File) locate(path string) span {
 	}
 }
 
+// maxProblems is how many problems are told apart. A file with more is no
+// configuration; the last problem then counts the rest.
+const maxProblems = 200
+
 // Problems returns everything that is wrong, in the order of the file.
 func (f *File) Problems() []Problem {
 	out := slices.Clone(f.problems)
+	slices.SortStableFunc(out, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.at.start, b.at.start), cmp.Compare(a.Path, b.Path))
+	})
+	if more := len(out) - maxProblems; more > 0 {
+		rest := out[maxProblems:]
+		last := Problem{Severity: Warning, Message: fmt.Sprintf("%d more problems from here on", more), at: rest[0].at}
+		if slices.ContainsFunc(rest, func(p Problem) bool { return p.Severity != Warning }) {
+			last.Severity = Error
+		}
+		out = append(out[:maxProblems], last)
+	}
 	for i := range out {
 		p := &out[i]
 		p.Severity = cmp.Or(p.Severity, Error)
-		p.File, p.Message, p.Remedy = f.Name, printable(p.Message), printable(p.Remedy)
+		p.File, p.Message, p.Remedy = f.Name, quotable(p.Message), quotable(p.Remedy)
 		p.Line, p.Column = position(f.src, p.at.start)
 		p.Excerpt = f.excerpt(p.at)
 	}
-	slices.SortStableFunc(out, func(a, b Problem) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), cmp.Compare(a.Path, b.Path))
-	})
 	return out
 }
 

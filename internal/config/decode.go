@@ -106,14 +106,13 @@ func (d *decoder) header(path string) string {
 func (d *decoder) unknown(n *node, at, name string, names []string) {
 	d.file.hide(n, unknown)
 	d.file.failed[at] = true
-	remedy := "remove it"
-	if len(names) > 0 {
-		remedy = "known here: " + strings.Join(names, ", ")
-	}
-	if near := nearest(name, names); near != "" {
-		remedy = fmt.Sprintf("did you mean %s?", near)
-	} else if home := tableWith(d.top, name, ""); home != "" {
-		remedy = fmt.Sprintf("%s belongs into %s", name, home)
+	remedy := "known here: " + strings.Join(names, ", ")
+	if len(d.file.problems) < maxProblems { // the rest is not shown
+		if near := nearest(name, names); near != "" {
+			remedy = fmt.Sprintf("did you mean %s?", near)
+		} else if home := tableWith(d.top, name, ""); home != "" {
+			remedy = fmt.Sprintf("%s belongs into %s", name, home)
+		}
 	}
 	d.file.problems = append(d.file.problems, Problem{Severity: Error, Path: at, Message: "unknown key", Remedy: remedy, at: n.key})
 }

@@ -51,6 +51,17 @@ func position(src []byte, offset int) (line, column int) {
 	return line, utf8.RuneCount(before) + 1
 }
 
+// lineOf is the line that an offset is in, without its line feed.
+func lineOf(src []byte, offset int) span {
+	offset = min(offset, len(src))
+	begin := bytes.LastIndexByte(src[:offset], '\n') + 1
+	end := len(src)
+	if i := bytes.IndexByte(src[begin:], '\n'); i >= 0 {
+		end = begin + i
+	}
+	return span{begin, end}
+}
+
 // excerptWidth is how many characters of a line are shown around the place.
 const excerptWidth = 120
 
@@ -62,14 +73,9 @@ func (f *File) excerpt(at span) string {
 	if len(f.src) == 0 {
 		return ""
 	}
-	at.start = min(at.start, len(f.src))
-	begin := bytes.LastIndexByte(f.src[:at.start], '\n') + 1
-	end := len(f.src)
-	if i := bytes.IndexByte(f.src[begin:], '\n'); i >= 0 {
-		end = begin + i
-	}
-	text, from, to := f.masked(span{begin, end}, span{at.start, min(at.end, end)})
-	line, _ := position(f.src, begin)
+	whole := lineOf(f.src, at.start)
+	text, from, to := f.masked(whole, span{min(at.start, whole.end), min(at.end, whole.end)})
+	line, _ := position(f.src, whole.start)
 	number := fmt.Sprintf("%5d", line)
 
 	runes := []rune(text)
@@ -137,10 +143,17 @@ func (f *File) masked(line, at span) (text string, from, to int) {
 func (f *File) hiddenIn(line span) []hiddenSpan {
 	var spans []hiddenSpan
 	text := f.src[line.start:line.end]
-	if f.blind && !bytes.HasPrefix(bytes.TrimLeft(text, " \t"), []byte("[")) {
-		// No tree says what this is: only what precedes an equals sign is
-		// certainly no value.
-		spans = append(spans, hiddenSpan{span{line.start + bytes.IndexByte(text, '=') + 1, line.end}, unknown})
+	if f.blind {
+		// No tree says what this is: only headers, and what precedes an equals
+		// sign, are certainly no values.
+		from := bytes.IndexByte(text, '=') + 1
+		if bytes.HasPrefix(bytes.TrimLeft(text, " \t"), []byte("[")) {
+			before, _, _ := bytes.Cut(text, []byte("#"))
+			from = len(before)
+		}
+		if from < len(text) {
+			spans = append(spans, hiddenSpan{span{line.start + from, line.end}, unknown})
+		}
 	}
 	for _, m := range userInfo.FindAllIndex(text, -1) {
 		spans = append(spans, hiddenSpan{span{line.start + m[0] + len("://"), line.start + m[1] - 1}, unknown})
@@ -179,6 +192,11 @@ func stars(text string) string {
 		}
 		return r
 	}, text)
+}
+
+// quotable is a message that may hold text of the file.
+func quotable(message string) string {
+	return userInfo.ReplaceAllString(printable(message), "://…@")
 }
 
 // printable keeps what is in a file from moving the cursor of the terminal that

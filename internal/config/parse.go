@@ -74,6 +74,7 @@ type duplicate struct {
 type brokenLine struct {
 	keys       []string
 	key, value span
+	end        int // of the line
 	text       string
 	complaint  string
 }
@@ -99,12 +100,15 @@ func parse(src []byte) (*tree, []Problem) {
 	clean := slices.Clip(bytes.Clone(src)) // the parser takes capacity for position
 	var broken []brokenLine
 	for {
-		at, message, ok := syntaxError(clean)
+		at, begin, message, ok := syntaxError(clean)
 		if !ok {
 			break
 		}
-		b, ok := findBroken(clean, at, message)
+		b, ok := findBroken(clean, at, begin, message)
 		if !ok || len(broken) == maxBroken {
+			if first, _ := position(clean, begin); first < lineNumber(clean, at) {
+				message += fmt.Sprintf("; the value begins in line %d", first)
+			}
 			problems := make([]Problem, 0, len(broken)+1)
 			for _, b := range broken {
 				problems = append(problems, Problem{Message: b.complaint, Remedy: remedyQuotes, at: b.key})
@@ -132,23 +136,47 @@ func syntaxRemedy(message string) string {
 	return ""
 }
 
-// syntaxError is the first place where the text is no TOML.
-func syntaxError(src []byte) (span, string, bool) {
+// syntaxError is the first place where the text is no TOML, and where the
+// expression begins that it is in.
+func syntaxError(src []byte) (at span, begin int, message string, ok bool) {
 	var p unstable.Parser
 	p.Reset(src)
+	end := 0
 	for p.NextExpression() {
+		e := p.Expression()
+		end = int(e.Raw.Offset + e.Raw.Length)
+		if e.Kind != unstable.KeyValue {
+			keys := keyParts(e)
+			end = keys[len(keys)-1].at.end
+		}
 	}
 	err := p.Error()
 	if err == nil {
-		return span{}, "", false
+		return span{}, 0, "", false
 	}
 	perr, ok := errors.AsType[*unstable.ParserError](err)
 	if !ok {
-		return span{}, err.Error(), true
+		return span{}, 0, err.Error(), true
 	}
 	r := p.Range(perr.Highlight)
-	at := span{int(r.Offset), int(r.Offset) + max(1, int(r.Length))}
-	return at, perr.Message, true
+	at = span{int(r.Offset), int(r.Offset) + max(1, int(r.Length))}
+	return at, nextExpression(src, end), perr.Message, true
+}
+
+// nextExpression is where the line begins that holds the next expression after
+// one that ends at an offset; 0 for the first.
+func nextExpression(src []byte, end int) int {
+	begin := end
+	for begin < len(src) {
+		line, _, more := bytes.Cut(src[begin:], []byte("\n"))
+		text := bytes.TrimSpace(line)
+		over := begin == end && end > 0 || len(text) == 0 || text[0] == '#'
+		if !over || !more {
+			break
+		}
+		begin += len(line) + 1
+	}
+	return begin
 }
 
 var (
@@ -158,12 +186,12 @@ var (
 )
 
 // findBroken takes the line at the error out of the text, if all that is wrong is
-// the value on that line.
-func findBroken(clean []byte, at span, complaint string) (brokenLine, bool) {
-	start := bytes.LastIndexByte(clean[:min(at.start, len(clean))], '\n') + 1
-	end := len(clean)
-	if i := bytes.IndexByte(clean[start:], '\n'); i >= 0 {
-		end = start + i
+// the value on that line; begin is where the expression begins.
+func findBroken(clean []byte, at span, begin int, complaint string) (brokenLine, bool) {
+	line := lineOf(clean, at.start)
+	start, end := line.start, line.end
+	if start != begin {
+		return brokenLine{}, false // inside of a value of several lines
 	}
 	m := lineShape.FindSubmatchIndex(clean[start:end])
 	if m == nil {
@@ -172,6 +200,7 @@ func findBroken(clean []byte, at span, complaint string) (brokenLine, bool) {
 	b := brokenLine{
 		key:       span{start + m[2], start + m[3]},
 		value:     span{start + m[4], start + m[5]},
+		end:       end,
 		complaint: complaint,
 	}
 	text := string(clean[b.value.start:b.value.end])
@@ -227,6 +256,7 @@ func (t *tree) build(broken []brokenLine) {
 		for len(broken) > 0 && broken[0].key.start < before {
 			b := broken[0]
 			broken = broken[1:]
+			t.comments = append(t.comments, span{b.value.end, b.end})
 			child := &node{kind: brokenNode, key: b.key, value: b.value, text: b.text, complaint: b.complaint}
 			keys := make([]part, len(b.keys))
 			for i, k := range b.keys {
@@ -413,8 +443,12 @@ func (t *tree) set(n *node, path string, keys []part, value *node) {
 }
 
 func (t *tree) lineOf(s span) string {
-	line, _ := position(t.clean, s.start)
-	return fmt.Sprintf("line %d", line)
+	return fmt.Sprintf("line %d", lineNumber(t.clean, s))
+}
+
+func lineNumber(src []byte, s span) int {
+	line, _ := position(src, s.start)
+	return line
 }
 
 var bareKey = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)

@@ -52,7 +52,7 @@ func (d *decoder) secret(n *node, path string) Secret {
 		child, at := n.fields[name], join(path, name)
 		switch {
 		case name != "env" && name != "file" && name != "credential":
-			d.fail(n, at, "not a key of a secret", "write "+secretForms)
+			d.fail(child, at, "not a key of a secret", "write "+secretForms)
 		case s.Source != "":
 			d.fail(n, path, "a secret has one source", "write one of "+secretForms)
 		case child.kind != scalarNode || !isString(child):
