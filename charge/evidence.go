@@ -189,7 +189,7 @@ func (c Charge) Answer(n int, a providers.Charge, err error, codeHash string, ca
 		facts := []Fact{AttemptFact{Charge: c.ID, N: n, State: Rejected, Reason: kind.String()}}
 		return c.another(facts, n, kind)
 	}
-	facts := []Fact{AttemptFact{Charge: c.ID, N: n, State: Uncertain, Reason: kind.String()}}
+	facts := []Fact{AttemptFact{Charge: c.ID, N: n, State: Uncertain, ProviderID: a.ProviderID, Reason: kind.String()}}
 	if caps.LookUp {
 		return facts, LookUp
 	}

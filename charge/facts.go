@@ -76,8 +76,9 @@ type AttemptFact struct {
 	Charge ID           `json:"charge"`
 	N      int          `json:"attempt"`
 	State  AttemptState `json:"state"`
-	// ProviderID, CodeHash (keyed hash of the code, which itself is personal
-	// data) and Digest (of the answer's bytes) belong to accepted.
+	// ProviderID is known for accepted and for codes that were refused.
+	// CodeHash (keyed hash of the code, which itself is personal data) and
+	// Digest (of the answer's bytes) belong to accepted.
 	ProviderID string `json:"provider_id,omitempty"`
 	CodeHash   string `json:"code_hash,omitempty"`
 	Digest     string `json:"digest,omitempty"`
@@ -126,11 +127,11 @@ func (f AttemptFact) apply(c *Charge) error {
 		return c.refuse(f, fmt.Sprintf("attempt %d is %s", a.N, a.State))
 	}
 	a.State, a.Reason = f.State, f.Reason
-	if f.State == Accepted {
+	if f.ProviderID != "" {
 		a.ProviderID = f.ProviderID
-		if c.State == Created {
-			c.State = Pending
-		}
+	}
+	if f.State == Accepted && c.State == Created {
+		c.State = Pending
 	}
 	return nil
 }

@@ -115,6 +115,9 @@ func (t *Terminal) answered(l *live, n int, sent time.Duration, a providers.Char
 		if err != nil {
 			return
 		}
+		if len(a.Warnings) > 0 {
+			t.log.Warn("the provider's code breaks rules and is shown all the same", "charge", l.charge.ID, "warnings", a.Warnings)
+		}
 		d.private = &private{Code: a.BRCode, Description: l.desc, Payer: fromPayer(l.payer)}
 		d.deadline = sent + l.charge.ExpiryDuration()
 		if l.cancel {

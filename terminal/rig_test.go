@@ -453,4 +453,3 @@ func (p *paper) ids() []string {
 	}
 	return ids
 }
-

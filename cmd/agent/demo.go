@@ -56,7 +56,7 @@ Exit codes: 0 done (with --headless: every charge was paid and printed), 1
 failed, 2 wrong usage.`,
 		Example: `  ssg-agent demo
   ssg-agent demo --headless --charges 5 --json
-  ssg-agent demo --headless --charges 3 --faults 'create drop_after 0.3'`,
+  ssg-agent demo --headless --charges 3 --faults 'create:drop_after@0.3'`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDemo(cmd.Context(), g, f) },
 	}
@@ -201,7 +201,11 @@ func openDemoSim(dir string, f demoFlags, log *slog.Logger) (*ssgsim.Sim, error)
 			o.PayAfter = 300 * time.Millisecond
 		}
 	}
-	return ssgsim.New(o)
+	sim, err := ssgsim.New(o)
+	if err != nil {
+		return nil, fmt.Errorf("simulator: %w", err)
+	}
+	return sim, nil
 }
 
 // demoLog writes to a file: the screen or the events have the terminal.

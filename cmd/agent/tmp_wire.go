@@ -1,18 +1,7 @@
 package main
 
-import (
-	"context"
-	"log/slog"
-	"time"
-
-	"github.com/ssg-safe/agent/device"
-	"github.com/ssg-safe/agent/store"
-)
+import "time"
 
 var version = "dev"
 
 func buildTime() time.Time { return time.Time{} }
-
-func archiver(string, *store.Store, device.Identity, *device.Clock, *slog.Logger) func(context.Context) error {
-	return nil
-}

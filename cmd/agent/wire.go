@@ -20,6 +20,7 @@ import (
 	"github.com/ssg-safe/agent/display"
 	"github.com/ssg-safe/agent/internal/supervise"
 	"github.com/ssg-safe/agent/ledger"
+	"github.com/ssg-safe/agent/ledger/archive"
 	"github.com/ssg-safe/agent/printer"
 	"github.com/ssg-safe/agent/printer/emulator"
 	"github.com/ssg-safe/agent/providers"
@@ -104,9 +105,11 @@ func (w *wiring) agent(ctx context.Context, s *screen, notify *supervise.Notifie
 	}
 	sup := supervise.New(w.log)
 	sup.Add(supervise.Component{Name: "store", Run: st.Run, Essential: true})
+	k := &keeper{store: st, id: id, clock: clock, log: w.log}
 	if dir := w.cfg.Archive.Dir; dir != "" {
-		sup.Add(supervise.Component{Name: "archive", Run: archiver(dir, st, id, clock, w.log)})
+		k.archive = archive.New(st, dir, w.log)
 	}
+	sup.Add(supervise.Component{Name: "keeper", Run: k.run})
 	sup.Add(supervise.Component{Name: "terminal", Run: t.Run, Essential: true})
 	sup.Add(supervise.Component{Name: "pulse", Run: pulse(t, notify)})
 	if w.drive != nil {
