@@ -14,17 +14,18 @@ type Fit struct {
 // no dirt, so correction is given up before margin. It is false when none fits
 // or there is no symbol of the text; then the screen says so and draws nothing.
 func FitCells(text string, cols, rows int) (Fit, bool) {
-	fits := make([]Fit, 0, 2)
-	for _, level := range []Level{M, L} {
-		if m, err := New(text, level); err == nil {
-			fits = append(fits, Fit{Matrix: m, Level: level})
-		}
-	}
+	var made [2]*Matrix // a symbol is costly: each level is made when its turn comes
 	for quiet := 4; quiet >= 2; quiet-- {
-		for _, f := range fits {
-			if side := f.Matrix.Size() + 2*quiet; side <= cols && (side+1)/2 <= rows {
-				f.Quiet = quiet
-				return f, true
+		for i, level := range []Level{M, L} {
+			if made[i] == nil {
+				m, err := New(text, level)
+				if err != nil {
+					continue
+				}
+				made[i] = m
+			}
+			if side := made[i].Size() + 2*quiet; side <= cols && (side+1)/2 <= rows {
+				return Fit{Matrix: made[i], Level: level, Quiet: quiet}, true
 			}
 		}
 	}

@@ -111,6 +111,7 @@ func (m *Matrix) HalfBlocks(quiet int) []string {
 	var b strings.Builder
 	for y := -quiet; y < m.size+quiet; y += 2 {
 		b.Reset()
+		b.Grow(len("█") * (m.size + 2*quiet))
 		for x := -quiet; x < m.size+quiet; x++ {
 			switch upper, lower := m.Dark(x, y), m.Dark(x, y+1); {
 			case upper && lower:
