@@ -18,9 +18,9 @@ import (
 var (
 	bEntries     = []byte("ledger")             // position -> entry bytes
 	bOps         = []byte("ledger_ops")         // operation id -> position, digest
-	bMeta        = []byte("ledger_meta")        // the keys below
-	bCheckpoints = []byte("ledger_checkpoints") // position -> Signed
-	bPrivate     = []byte("ledger_private")     // subject -> time, data
+	bMeta        = []byte("ledger_meta")        // the keys below, sealed
+	bCheckpoints = []byte("ledger_checkpoints") // position -> Signed, sealed
+	bPrivate     = []byte("ledger_private")     // subject -> time and data, sealed
 	bPrivateAge  = []byte("ledger_private_age") // time, subject -> nothing
 
 	kHead   = []byte("head")    // Head of the last entry
@@ -42,11 +42,36 @@ func migrate1(tx *bbolt.Tx) error {
 			return err
 		}
 	}
-	meta := tx.Bucket(bMeta)
 	start := Head{Position: Position{Epoch: 1}}.bytes()
 	pepper := make([]byte, 32)
 	rand.Read(pepper)
-	return errors.Join(meta.Put(kHead, start), meta.Put(kAnchor, start), meta.Put(kPepper, pepper), meta.Put(kNSU, make([]byte, 8)))
+	return errors.Join(putMeta(tx, kHead, start), putMeta(tx, kAnchor, start), putMeta(tx, kPepper, pepper), putMeta(tx, kNSU, make([]byte, 8)))
+}
+
+func putMeta(tx *bbolt.Tx, key, value []byte) error {
+	return tx.Bucket(bMeta).Put(key, store.Seal(key, value))
+}
+
+// getMeta returns a value of the given size; nil when there is none.
+func getMeta(tx *bbolt.Tx, key []byte, size int) ([]byte, error) {
+	row := tx.Bucket(bMeta).Get(key)
+	if row == nil {
+		return nil, nil
+	}
+	value, err := store.Unseal(key, row)
+	if err != nil || len(value) != size {
+		return nil, fmt.Errorf("%w: %s cannot be read", ErrBroken, key)
+	}
+	return value, nil
+}
+
+// needMeta is getMeta for what every ledger has.
+func needMeta(tx *bbolt.Tx, key []byte, size int) ([]byte, error) {
+	value, err := getMeta(tx, key, size)
+	if err == nil && value == nil {
+		err = fmt.Errorf("%w: no %s", ErrBroken, key)
+	}
+	return value, err
 }
 
 func (p Position) key() []byte {
@@ -64,20 +89,20 @@ func positionOf(k []byte) (Position, bool) {
 
 func (h Head) bytes() []byte { return append(h.Position.key(), h.Hash[:]...) }
 
-func headOf(b []byte) (Head, bool) {
-	if len(b) != 48 {
-		return Head{}, false
-	}
+const headLen = 48
+
+// headOf reads the headLen bytes of a head.
+func headOf(b []byte) Head {
 	p, _ := positionOf(b[:16])
-	return Head{p, Hash(b[16:])}, true
+	return Head{p, Hash(b[16:])}
 }
 
 func metaHead(tx *bbolt.Tx, key []byte) (Head, error) {
-	h, ok := headOf(tx.Bucket(bMeta).Get(key))
-	if !ok {
-		return Head{}, fmt.Errorf("%w: no %s", ErrBroken, key)
+	b, err := needMeta(tx, key, headLen)
+	if err != nil {
+		return Head{}, err
 	}
-	return h, nil
+	return headOf(b), nil
 }
 
 // GetHead returns the head of the chain. Its Seq is 0 while there is no entry.
@@ -132,7 +157,7 @@ func Append(tx *bbolt.Tx, at Stamp, d Draft) (Entry, error) {
 	if err := ops.Put(op, append(key, digest[:]...)); err != nil {
 		return Entry{}, fmt.Errorf("append %s: %w", d.Op, err)
 	}
-	if err := tx.Bucket(bMeta).Put(kHead, Head{next, HashOf(raw)}.bytes()); err != nil {
+	if err := putMeta(tx, kHead, Head{next, HashOf(raw)}.bytes()); err != nil {
 		return Entry{}, fmt.Errorf("append %s: %w", d.Op, err)
 	}
 	return Entry{
@@ -211,11 +236,10 @@ func Entries(tx *bbolt.Tx, from Position) iter.Seq2[Position, []byte] {
 // NextNSU returns the next number of those that people hold in hand: 1, 2, 3 …
 // without gaps, because it is part of the transaction.
 func NextNSU(tx *bbolt.Tx) (uint64, error) {
-	meta := tx.Bucket(bMeta)
-	last := meta.Get(kNSU)
-	if len(last) != 8 {
-		return 0, fmt.Errorf("%w: no nsu", ErrBroken)
+	last, err := needMeta(tx, kNSU, 8)
+	if err != nil {
+		return 0, err
 	}
 	n := binary.BigEndian.Uint64(last) + 1
-	return n, meta.Put(kNSU, binary.BigEndian.AppendUint64(nil, n))
+	return n, putMeta(tx, kNSU, binary.BigEndian.AppendUint64(nil, n))
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/ssg-safe/agent/store"
 )
 
 // ErrSignature: a checkpoint that its key did not sign.
@@ -70,5 +72,44 @@ func PutCheckpoint(tx *bbolt.Tx, s Signed, pub ed25519.PublicKey) error {
 	}
 	b := tx.Bucket(bCheckpoints)
 	b.FillPercent = fill
-	return b.Put(c.Head.Position.key(), raw)
+	key := c.Head.Position.key()
+	return b.Put(key, store.Seal(key, raw))
+}
+
+// readCheckpoint reads a row of the bucket.
+func readCheckpoint(key, row []byte) (Signed, error) {
+	pos, _ := positionOf(key)
+	raw, err := store.Unseal(key, row)
+	var s Signed
+	if err == nil {
+		err = json.Unmarshal(raw, &s)
+	}
+	if err != nil {
+		return Signed{}, fmt.Errorf("%w: checkpoint %v: %w", ErrBroken, pos, err)
+	}
+	return s, nil
+}
+
+// verifyCheckpoints checks that what was signed is on the chain.
+func verifyCheckpoints(tx *bbolt.Tx) error {
+	anchor, err := GetAnchor(tx)
+	if err != nil {
+		return err
+	}
+	c := tx.Bucket(bCheckpoints).Cursor()
+	for k, row := c.First(); k != nil; k, row = c.Next() {
+		s, err := readCheckpoint(k, row)
+		if err != nil {
+			return err
+		}
+		var cp Checkpoint
+		pos, _ := positionOf(k)
+		if err := json.Unmarshal(s.Checkpoint, &cp); err != nil || cp.Head.Position != pos || pos.Before(anchor.Position) {
+			return fmt.Errorf("%w: checkpoint %v", ErrBroken, pos)
+		}
+		if err := holds(tx, cp.Head); err != nil {
+			return fmt.Errorf("%w: checkpoint: %w", ErrBroken, err)
+		}
+	}
+	return nil
 }

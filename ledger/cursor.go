@@ -13,15 +13,11 @@ var ErrMismatch = errors.New("not the head of this ledger at that position")
 
 // Cursor returns what a consumer has acknowledged. Its Seq is 0 until then.
 func Cursor(tx *bbolt.Tx, consumer string) (Head, error) {
-	raw := tx.Bucket(bMeta).Get(cursorKey(consumer))
-	if raw == nil {
-		return Head{Position: Position{Epoch: 1}}, nil
+	b, err := getMeta(tx, cursorKey(consumer), headLen)
+	if err != nil || b == nil {
+		return Head{Position: Position{Epoch: 1}}, err
 	}
-	h, ok := headOf(raw)
-	if !ok {
-		return Head{}, fmt.Errorf("%w: cursor of %s", ErrBroken, consumer)
-	}
-	return h, nil
+	return headOf(b), nil
 }
 
 // Acknowledge moves a consumer's cursor: everything up to upTo is safe there.
@@ -42,10 +38,24 @@ func Acknowledge(tx *bbolt.Tx, consumer string, upTo Head) error {
 	if err := holds(tx, upTo); err != nil {
 		return fmt.Errorf("acknowledge %s: %w", consumer, err)
 	}
-	return tx.Bucket(bMeta).Put(cursorKey(consumer), upTo.bytes())
+	return putMeta(tx, cursorKey(consumer), upTo.bytes())
 }
 
 func cursorKey(consumer string) []byte { return append(bytes.Clone(kCursor), consumer...) }
+
+// cursors returns all of them by consumer.
+func cursors(tx *bbolt.Tx) (map[string]Head, error) {
+	found := make(map[string]Head)
+	c := tx.Bucket(bMeta).Cursor()
+	for k, _ := c.Seek(kCursor); bytes.HasPrefix(k, kCursor); k, _ = c.Next() {
+		b, err := needMeta(tx, k, headLen)
+		if err != nil {
+			return nil, err
+		}
+		found[string(k[len(kCursor):])] = headOf(b)
+	}
+	return found, nil
+}
 
 // verifyCursors checks that each cursor is on the chain, or behind the anchor.
 func verifyCursors(tx *bbolt.Tx) error {
@@ -53,17 +63,16 @@ func verifyCursors(tx *bbolt.Tx) error {
 	if err != nil {
 		return err
 	}
-	c := tx.Bucket(bMeta).Cursor()
-	for k, v := c.Seek(kCursor); bytes.HasPrefix(k, kCursor); k, v = c.Next() {
-		h, ok := headOf(v)
-		if !ok {
-			return fmt.Errorf("%w: %s", ErrBroken, k)
-		}
+	all, err := cursors(tx)
+	if err != nil {
+		return err
+	}
+	for consumer, h := range all {
 		if h.Position.Before(anchor.Position) {
 			continue
 		}
 		if err := holds(tx, h); err != nil {
-			return fmt.Errorf("%w: %s: %w", ErrBroken, k, err)
+			return fmt.Errorf("%w: cursor of %s: %w", ErrBroken, consumer, err)
 		}
 	}
 	return nil
@@ -72,16 +81,12 @@ func verifyCursors(tx *bbolt.Tx) error {
 // Acknowledged is the farthest of all cursors: what some consumer holds. It is
 // the zero Head while none has acknowledged anything.
 func Acknowledged(tx *bbolt.Tx) (Head, error) {
+	all, err := cursors(tx)
 	var far Head
-	c := tx.Bucket(bMeta).Cursor()
-	for k, v := c.Seek(kCursor); bytes.HasPrefix(k, kCursor); k, v = c.Next() {
-		h, ok := headOf(v)
-		if !ok {
-			return Head{}, fmt.Errorf("%w: %s", ErrBroken, k)
-		}
+	for _, h := range all {
 		if far.Position.Before(h.Position) {
 			far = h
 		}
 	}
-	return far, nil
+	return far, err
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/ssg-safe/agent/store"
 )
 
 // PutPrivate keeps personal data or a payable code apart from the entries,
@@ -26,7 +28,8 @@ func PutPrivate(tx *bbolt.Tx, at time.Time, subject string, data []byte) error {
 	if err := tx.Bucket(bPrivateAge).Put(append(when, subject...), []byte{}); err != nil {
 		return fmt.Errorf("keep private data of %s: %w", subject, err)
 	}
-	if err := tx.Bucket(bPrivate).Put([]byte(subject), append(bytes.Clone(when), data...)); err != nil {
+	key := []byte(subject)
+	if err := tx.Bucket(bPrivate).Put(key, store.Seal(key, append(when[:8:8], data...))); err != nil {
 		return fmt.Errorf("keep private data of %s: %w", subject, err)
 	}
 	return nil
@@ -34,25 +37,58 @@ func PutPrivate(tx *bbolt.Tx, at time.Time, subject string, data []byte) error {
 
 // GetPrivate returns a copy of a subject's data; nil: there is none (any more).
 func GetPrivate(tx *bbolt.Tx, subject string) ([]byte, error) {
-	raw := tx.Bucket(bPrivate).Get([]byte(subject))
-	switch {
-	case raw == nil:
-		return nil, nil
-	case len(raw) < 8:
-		return nil, fmt.Errorf("%w: private data of %s", ErrBroken, subject)
+	_, data, err := readPrivate(tx, subject)
+	return data, err
+}
+
+// readPrivate returns the time and a copy of the data, both nil for none.
+func readPrivate(tx *bbolt.Tx, subject string) (when, data []byte, err error) {
+	row := tx.Bucket(bPrivate).Get([]byte(subject))
+	if row == nil {
+		return nil, nil, nil
 	}
-	return append([]byte{}, raw[8:]...), nil
+	value, err := store.Unseal([]byte(subject), row)
+	if err != nil || len(value) < 8 {
+		return nil, nil, fmt.Errorf("%w: private data of %s cannot be read", ErrBroken, subject)
+	}
+	value = bytes.Clone(value)
+	return value[:8:8], value[8:], nil
 }
 
 func dropPrivate(tx *bbolt.Tx, subject string) error {
-	raw := tx.Bucket(bPrivate).Get([]byte(subject))
-	if len(raw) < 8 {
-		return nil
+	when, _, err := readPrivate(tx, subject)
+	if err != nil || when == nil {
+		return err
 	}
-	if err := tx.Bucket(bPrivateAge).Delete(append(bytes.Clone(raw[:8]), subject...)); err != nil {
+	if err := tx.Bucket(bPrivateAge).Delete(append(when, subject...)); err != nil {
 		return err
 	}
 	return tx.Bucket(bPrivate).Delete([]byte(subject))
+}
+
+// verifyPrivate checks that every subject can be read and has its row by time.
+func verifyPrivate(tx *bbolt.Tx) error {
+	ages := tx.Bucket(bPrivateAge)
+	subjects, rows := 0, 0
+	c := tx.Bucket(bPrivate).Cursor()
+	for k, _ := c.First(); k != nil; k, _ = c.Next() {
+		when, _, err := readPrivate(tx, string(k))
+		if err != nil {
+			return err
+		}
+		if ages.Get(append(when, k...)) == nil {
+			return fmt.Errorf("%w: private data of %s has no row by time", ErrBroken, k)
+		}
+		subjects++
+	}
+	c = ages.Cursor()
+	for k, _ := c.First(); k != nil; k, _ = c.Next() {
+		rows++
+	}
+	if rows != subjects {
+		return fmt.Errorf("%w: %d subjects with private data, %d rows by time", ErrBroken, subjects, rows)
+	}
+	return nil
 }
 
 // PurgePrivate deletes what was kept before the given time, at most limit
@@ -76,9 +112,9 @@ func PurgePrivate(tx *bbolt.Tx, before time.Time, limit int) (int, error) {
 // with a secret that never leaves the store, in hex, so that a short list of
 // candidates (all CPFs, say) cannot be tried against an exported ledger.
 func KeyedHash(tx *bbolt.Tx, data []byte) (string, error) {
-	pepper := tx.Bucket(bMeta).Get(kPepper)
-	if len(pepper) != 32 {
-		return "", fmt.Errorf("%w: no pepper", ErrBroken)
+	pepper, err := needMeta(tx, kPepper, 32)
+	if err != nil {
+		return "", err
 	}
 	mac := hmac.New(sha256.New, pepper)
 	mac.Write(data)

@@ -3,7 +3,6 @@ package ledger
 import (
 	"bytes"
 	"crypto/ed25519"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -65,7 +64,7 @@ func Prune(tx *bbolt.Tx, r Retention) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("prune ledger: %w", err)
 	}
-	return n, tx.Bucket(bMeta).Put(kAnchor, to.bytes())
+	return n, putMeta(tx, kAnchor, to.bytes())
 }
 
 // acknowledged is the position up to which every consumer has everything.
@@ -137,9 +136,9 @@ func (r Retention) checkpoint(tx *bbolt.Tx, anchor, limit Position) (Head, bool,
 		if pos, _ := positionOf(k); found && pos.Seq-anchor.Seq > most {
 			break
 		}
-		var s Signed
-		if err := json.Unmarshal(v, &s); err != nil {
-			return Head{}, false, fmt.Errorf("%w: checkpoint: %w", ErrBroken, err)
+		s, err := readCheckpoint(k, v)
+		if err != nil {
+			return Head{}, false, err
 		}
 		cp, err := s.Check(r.Key)
 		if err != nil {
@@ -181,28 +180,4 @@ func deleteThrough(tx *bbolt.Tx, last Position) (int, error) {
 		}
 	}
 	return n, nil
-}
-
-// verifyCheckpoints checks that what was signed is on the chain.
-func verifyCheckpoints(tx *bbolt.Tx) error {
-	anchor, err := GetAnchor(tx)
-	if err != nil {
-		return err
-	}
-	c := tx.Bucket(bCheckpoints).Cursor()
-	for k, v := c.First(); k != nil; k, v = c.Next() {
-		pos, ok := positionOf(k)
-		var s Signed
-		var cp Checkpoint
-		if !ok || json.Unmarshal(v, &s) != nil || json.Unmarshal(s.Checkpoint, &cp) != nil || cp.Head.Position != pos {
-			return fmt.Errorf("%w: checkpoint %v cannot be read", ErrBroken, pos)
-		}
-		if pos.Before(anchor.Position) {
-			return fmt.Errorf("%w: checkpoint %v lies before the anchor", ErrBroken, pos)
-		}
-		if err := holds(tx, cp.Head); err != nil {
-			return fmt.Errorf("%w: checkpoint: %w", ErrBroken, err)
-		}
-	}
-	return nil
 }

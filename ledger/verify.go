@@ -27,7 +27,8 @@ type Report struct {
 // it): every entry can be read, is next in sequence, holds the hash of the one
 // before, balances, and has its row in the index; and the head, the anchor, the
 // cursors and the checkpoints agree with it. With a zero from it also checks
-// that the index has no other rows. The first fault ends it with ErrBroken.
+// that the index has no other rows. Private data, which no chain covers, is
+// checked by its checksums. The first fault ends it with ErrBroken.
 func Verify(tx *bbolt.Tx, from Head) (Report, error) {
 	anchor, err := GetAnchor(tx)
 	if err != nil {
@@ -74,7 +75,10 @@ func Verify(tx *bbolt.Tx, from Head) (Report, error) {
 			return r, fmt.Errorf("%w: entry %v lies before the anchor", ErrBroken, pos)
 		}
 	}
-	return r, errors.Join(verifyCursors(tx), verifyCheckpoints(tx))
+	if err := verifyMeta(tx); err != nil {
+		return r, err
+	}
+	return r, errors.Join(verifyCursors(tx), verifyCheckpoints(tx), verifyPrivate(tx))
 }
 
 func verifyEntry(ops *bbolt.Bucket, last Head, pos Position, raw []byte, r *Report) error {
@@ -138,6 +142,12 @@ func headAt(tx *bbolt.Tx, p Position) (Head, bool, error) {
 		return Head{}, false, nil
 	}
 	return Head{p, HashOf(raw)}, true, nil
+}
+
+func verifyMeta(tx *bbolt.Tx) error {
+	_, err1 := needMeta(tx, kNSU, 8)
+	_, err2 := needMeta(tx, kPepper, 32)
+	return errors.Join(err1, err2)
 }
 
 func first(b *bbolt.Bucket) []byte {

@@ -16,6 +16,7 @@
 package queue
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -65,8 +66,8 @@ type Job struct {
 
 // Buckets. Ids are big-endian.
 var (
-	bJobs = []byte("queue")      // id -> job
-	bDead = []byte("queue_dead") // id -> job
+	bJobs = []byte("queue")      // id -> job, sealed
+	bDead = []byte("queue_dead") // id -> job, sealed
 	bOps  = []byte("queue_ops")  // operation id -> id
 )
 
@@ -90,25 +91,34 @@ func write(b *bbolt.Bucket, j Job) error {
 	case len(raw) > maxJob:
 		return fmt.Errorf("%w: %d bytes, at most %d", ErrJob, len(raw), maxJob)
 	}
-	return b.Put(key(j.ID), raw)
+	k := key(j.ID)
+	return b.Put(k, store.Seal(k, raw))
 }
 
 func read(b *bbolt.Bucket, id uint64) (Job, bool, error) {
-	raw := b.Get(key(id))
-	if raw == nil {
+	k := key(id)
+	row := b.Get(k)
+	if row == nil {
 		return Job{}, false, nil
 	}
-	j, err := decode(raw)
-	if err != nil || j.ID != id {
-		return Job{}, false, fmt.Errorf("%w: job %d cannot be read", ErrBroken, id)
-	}
-	return j, true, nil
+	j, err := decode(k, row)
+	return j, err == nil, err
 }
 
-func decode(raw []byte) (Job, error) {
+// decode reads a row; the job shares no memory with it.
+func decode(k, row []byte) (Job, error) {
+	raw, err := store.Unseal(k, row)
 	var j Job
-	err := json.Unmarshal(raw, &j)
-	return j, err
+	if err == nil {
+		err = json.Unmarshal(raw, &j)
+	}
+	switch {
+	case err != nil:
+		return Job{}, fmt.Errorf("%w: job at %x: %w", ErrBroken, k, err)
+	case !bytes.Equal(k, key(j.ID)):
+		return Job{}, fmt.Errorf("%w: job at %x says it is %d", ErrBroken, k, j.ID)
+	}
+	return j, nil
 }
 
 // Put adds a job and returns it with its id. ErrDuplicate: a job of this
@@ -220,10 +230,10 @@ func Dead(tx *bbolt.Tx) ([]Job, error) { return list(tx.Bucket(bDead)) }
 func list(b *bbolt.Bucket) ([]Job, error) {
 	var js []Job
 	c := b.Cursor()
-	for k, raw := c.First(); k != nil; k, raw = c.Next() {
-		j, err := decode(raw)
-		if err != nil || len(k) != 8 || binary.BigEndian.Uint64(k) != j.ID {
-			return nil, fmt.Errorf("%w: job at %x cannot be read", ErrBroken, k)
+	for k, row := c.First(); k != nil; k, row = c.Next() {
+		j, err := decode(k, row)
+		if err != nil {
+			return nil, err
 		}
 		js = append(js, j)
 	}

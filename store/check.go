@@ -87,7 +87,7 @@ func runCheck(ctx context.Context, o Options) (code int, report string, err erro
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	var stdout, stderr tail
+	var stdout, stderr evidence
 	cmd := exec.CommandContext(ctx, argv[0], append(argv[1:len(argv):len(argv)], o.Path)...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -183,13 +183,12 @@ func Check(o Options) error {
 	return err
 }
 
-// tail keeps the last bytes of what a child wrote.
-type tail struct{ bytes.Buffer }
+// evidence keeps the first bytes of what a child wrote; a dying Go program says
+// first why.
+type evidence struct{ bytes.Buffer }
 
-func (t *tail) Write(p []byte) (int, error) {
-	n, err := t.Buffer.Write(p)
-	if over := t.Len() - maxEvidence; over > 0 {
-		t.Next(over)
-	}
-	return n, err
+func (e *evidence) Write(p []byte) (int, error) {
+	room := max(0, maxEvidence-e.Len())
+	e.Buffer.Write(p[:min(room, len(p))])
+	return len(p), nil
 }

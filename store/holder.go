@@ -5,25 +5,16 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 )
 
 // holder names the process that holds a lock on path, as " (ssg-agent, process
 // 123)", or returns nothing when it cannot be found.
 func holder(path string) string {
-	info, err := os.Stat(path)
-	if err != nil {
-		return ""
-	}
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return ""
-	}
 	locks, err := os.ReadFile("/proc/locks")
 	if err != nil {
 		return ""
 	}
-	pid := lockOwner(string(locks), stat.Ino)
+	pid := lockOwner(string(locks), inode(path))
 	if pid == 0 {
 		return ""
 	}

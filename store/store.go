@@ -102,6 +102,8 @@ type Store struct {
 	// size and reserve in pages; readOnly says why nothing can be written.
 	pages, reserve int
 	readOnly       string
+	// guarded: View turns a panic on damaged pages into ErrCorrupt.
+	guarded bool
 
 	// committing is held while a commit is between its first write and its
 	// last flush; durable is the id of the last transaction that came through.
@@ -155,6 +157,7 @@ func Open(o Options) (*Store, error) {
 
 // OpenReadOnly opens an existing store for reading, as commands do while no
 // agent runs. It changes nothing, so it refuses a file that lacks migrations.
+// Damage that View meets is ErrCorrupt.
 func OpenReadOnly(o Options) (*Store, error) {
 	if err := refuseQuarantined(o.Path); err != nil {
 		return nil, err
@@ -164,7 +167,7 @@ func OpenReadOnly(o Options) (*Store, error) {
 	}
 	s, err := open(o, true)
 	if s != nil {
-		s.readOnly = "opened for reading"
+		s.readOnly, s.guarded = "opened for reading", true
 	}
 	return s, err
 }
@@ -295,6 +298,9 @@ func (s *Store) Close() error {
 // View runs fn over what is durable. Keep it short: pages stay occupied while
 // it runs. After a failed commit it returns ErrOutcomeUnknown.
 func (s *Store) View(fn func(*bbolt.Tx) error) error {
+	if s.guarded {
+		return guard(func() error { return s.db.View(fn) })
+	}
 	for {
 		if err := s.Err(); err != nil {
 			return err
@@ -313,6 +319,13 @@ func (s *Store) View(fn func(*bbolt.Tx) error) error {
 		s.committing.Lock()   // until the flush has returned
 		s.committing.Unlock() //nolint:staticcheck // waiting is the point
 	}
+}
+
+// awaitCommit returns when no commit is between its first write and its last
+// flush.
+func (s *Store) awaitCommit() {
+	s.committing.Lock()
+	defer s.committing.Unlock()
 }
 
 // Backup writes a consistent copy of the whole file while the store is in use.
