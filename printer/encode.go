@@ -31,7 +31,7 @@ func encode(d Document, p Profile, jobID string) (job []byte, mm int, err error)
 	if p.Dialect != "epson" {
 		return nil, 0, fmt.Errorf("profile %s: unknown dialect %q", p.Name, p.Dialect)
 	}
-	e := encoder{profile: p}
+	e := encoder{profile: p, text: make([]byte, 0, 256)}
 	e.b.Bytes = make([]byte, 0, 1024)
 	e.b.Reset(p.Dots, p.RealTimeLock)
 	cut := true // nothing to cut yet

@@ -70,7 +70,6 @@ type last struct {
 	id              string
 	accepted, total int
 	wait            time.Duration
-	separated       bool // its remains were cut off
 }
 
 // New returns a Printer that opens its port when it needs it, and again after
@@ -174,7 +173,7 @@ func (p *Printer) Print(ctx context.Context, j Job) Result {
 	if err == nil {
 		return Result{Outcome: Confirmed, Accepted: n, Tier: TierA}
 	}
-	reason := p.explain(ctx, err)
+	reason := p.explain(ctx, err, p.last.wait)
 	if slices.Contains(p.ids, id) { // it came while we asked for the reason
 		return Result{Outcome: Confirmed, Accepted: n, Tier: TierA}
 	}
@@ -182,7 +181,7 @@ func (p *Printer) Print(ctx context.Context, j Job) Result {
 }
 
 // explain says why a confirmation did not come.
-func (p *Printer) explain(ctx context.Context, err error) string {
+func (p *Printer) explain(ctx context.Context, err error, waited time.Duration) string {
 	switch {
 	case ctx.Err() != nil:
 		return "stopped while waiting for the confirmation: " + ctx.Err().Error()
@@ -190,7 +189,7 @@ func (p *Printer) explain(ctx context.Context, err error) string {
 		p.hangUp(err)
 		return "the line died before the confirmation: " + err.Error()
 	}
-	reason := fmt.Sprintf("no confirmation in %v", p.last.wait.Round(100*time.Millisecond))
+	reason := fmt.Sprintf("no answer in %v", waited.Round(100*time.Millisecond))
 	if len(p.ids) > 0 {
 		reason += "; the printer answered for another job"
 	}
@@ -206,8 +205,8 @@ func (p *Printer) explain(ctx context.Context, err error) string {
 // may be sent; without, the printer is still out of order or busy, and Resolve
 // is to be called again later.
 //
-// Remains of a job that is not known to have gone out whole are cut off, so
-// that the next slip begins on clean paper.
+// When Resolve says Drained it has had the paper cut, so that the remains of a
+// broken slip are not the head of the next one.
 func (p *Printer) Resolve(ctx context.Context, id string) Result {
 	known := p.last.id == id && p.last.total > 0
 	if p.last.id != id {
@@ -230,20 +229,17 @@ func (p *Printer) Resolve(ctx context.Context, id string) Result {
 		return r
 	}
 
-	whole := known && p.last.accepted == p.last.total
-	ask := escpos.Barrier()
-	if !whole && !p.last.separated {
-		ask = append(escpos.CutOff(), ask...)
-		p.last.separated = true
-	}
-	if n, err := p.send(ask); err != nil {
-		p.last.separated = p.last.separated && n > 0
+	// Bytes that were lost on the way may have left a command open, which
+	// would take the question for its data.
+	ask := append(p.resync(), escpos.Barrier()...)
+	if _, err := p.send(ask); err != nil {
 		p.hangUp(err)
 		r.Reason = err.Error()
 		return r
 	}
 	answered := false
-	err = p.listen(ctx, time.Now().Add(max(p.last.wait, resolveTime)), func(a escpos.Reply) bool {
+	wait := max(p.last.wait, resolveTime)
+	err = p.listen(ctx, time.Now().Add(wait), func(a escpos.Reply) bool {
 		answered = answered || a.Kind == escpos.Sensor
 		return answered
 	})
@@ -251,17 +247,20 @@ func (p *Printer) Resolve(ctx context.Context, id string) Result {
 	case confirmed():
 		return late
 	case err != nil:
-		r.Reason = p.explain(ctx, err)
+		r.Reason = p.explain(ctx, err, wait)
 		if confirmed() {
 			return late
 		}
 		return r
 	}
+	if _, err := p.send(escpos.CutOff()); err != nil {
+		p.hangUp(err)
+	}
 	r.Drained = true
 	switch {
 	case !known:
 		r.Reason = "the printer is free; what it did with the job is not known"
-	case !whole:
+	case p.last.accepted < p.last.total:
 		r.Reason = fmt.Sprintf("the printer is free; it was sent %d of %d bytes of the job", p.last.accepted, p.last.total)
 	default:
 		r.Reason = "the printer is free and did not confirm the job: it was switched off, or lost bytes"
@@ -283,13 +282,16 @@ func (p *Printer) connect(ctx context.Context) (extra time.Duration, err error) 
 	if p.writeOnly() {
 		return 0, nil
 	}
-	resync := escpos.Resync(p.profile.QR.MaxBytes + 8) // the longest command we ever leave open
+	resync := p.resync()
 	if _, err := p.send(resync); err != nil {
 		p.hangUp(err)
 		return 0, fmt.Errorf("reset printer: %w", err)
 	}
 	return p.profile.lineTime(len(resync)), nil
 }
+
+// resync ends the longest command that a broken job may have left open.
+func (p *Printer) resync() []byte { return escpos.Resync(p.profile.QR.MaxBytes + 8) }
 
 func (p *Printer) writeOnly() bool {
 	w, ok := p.port.(interface{ WriteOnly() bool })

@@ -79,9 +79,9 @@ func (c *Conn) Write(b []byte) (n int, err error) {
 				switch {
 				case c.closed:
 					err = os.ErrClosed
+				case n == len(b):
 				case c.dead:
 					err = syscall.EIO
-				case n == len(b):
 				case c.p.holds():
 					if c.written.expired() {
 						err = os.ErrDeadlineExceeded
