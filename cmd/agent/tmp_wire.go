@@ -1,7 +1,0 @@
-package main
-
-import "time"
-
-var version = "dev"
-
-func buildTime() time.Time { return time.Time{} }

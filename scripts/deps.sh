@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Makes sure that what the tests need is on this machine, and says what it
+# installs: Debian packages, each only when its command or file is missing. Go
+# modules and tools are fetched by the go command, at the versions in go.mod and
+# tools/go.mod.
+set -euo pipefail
+
+# what is looked for | Debian package | who needs it
+need='
+gcc|gcc|the race detector
+/usr/include/stdlib.h|libc6-dev|the race detector
+git|git|commit stamps, list of test files
+make|make|this build
+zbarimg|zbar-tools|decodes the QR codes of slips and screens
+qemu-arm|qemu-user|runs the ARM binaries
+qemu-aarch64|qemu-user|runs the ARM binaries
+strace|strace|injects disk errors
+tmux|tmux|types at the screen and reads it
+xterm|xterm|shows the screen for screenshots
+Xvfb|xvfb|a display for xterm
+import|imagemagick|takes the screenshots
+/usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf|fonts-dejavu-core|the font of the screenshots
+'
+
+packages=
+while IFS='|' read -r what package why; do
+	[ -n "$what" ] || continue
+	case $what in
+	/*) [ -e "$what" ] && continue ;;
+	*) command -v "$what" >/dev/null && continue ;;
+	esac
+	echo "deps: $what is missing ($why): package $package"
+	case " $packages " in *" $package "*) ;; *) packages="$packages $package" ;; esac
+done <<<"$need"
+
+command -v go >/dev/null || { echo "deps: go is missing: install Go 1.26 (https://go.dev/dl)" >&2; exit 1; }
+if [ -n "$packages" ]; then
+	command -v apt-get >/dev/null || { echo "deps: this is no Debian; install what gives the above by hand" >&2; exit 1; }
+	sudo=
+	[ "$(id -u)" = 0 ] || sudo=sudo
+	echo "deps: installing$packages"
+	$sudo apt-get update -q </dev/null
+	# shellcheck disable=SC2086 # a list of words
+	$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $packages </dev/null
+fi
+go mod download
+go -C tools mod download
+echo "deps: all there"
