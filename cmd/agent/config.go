@@ -103,13 +103,13 @@ type ProviderConfig struct {
 	// Where the client's secret is. SSG: whoever has it can mark charges as paid;
 	// ask for a client without that right.
 	ClientSecret config.Secret `toml:"client_secret" required:"true" example:"{ credential = \"ssg.secret\" }"`
-	// What happens to a code of the provider that breaks the rules of BR Codes
-	// without hiding what it pays: "strict" refuses it, "warn" shows it and says so
-	// in the log. Codes with a wrong checksum, amount or host are always refused.
+	// What happens to a code whose checksum, amount, key or host is not what it
+	// should be: "strict" refuses it; "warn" shows it to the payer all the same and
+	// says so in the log, for a provider whose codes are known to be odd.
 	BRCodeCheck string `toml:"brcode_check" default:"strict" oneof:"strict warn"`
 	// The hosts that the locations in dynamic codes may have. Empty: any.
 	AllowedHosts []string `toml:"allowed_hosts" max:"32"`
-	// The most requests a second, with bursts of five.
+	// The most requests a second, with bursts of five. SSG states no limit.
 	RequestsPerSecond int `toml:"requests_per_second" default:"2" min:"1" max:"100"`
 	// Data of the payer that the provider demands of every charge.
 	Payer *PayerConfig `toml:"payer"`
@@ -223,7 +223,7 @@ func (p ProviderConfig) SSG() ssg.Config {
 	c := ssg.Config{
 		BaseURL: p.URL, AllowInsecureHTTP: p.AllowInsecureHTTP,
 		ClientID: p.ClientID, ClientSecret: p.ClientSecret.Value,
-		LocationHosts: p.AllowedHosts, CodeCheck: p.BRCodeCheck,
+		LocationHosts: p.AllowedHosts, CodeCheck: p.BRCodeCheck, RequestsPerSecond: p.RequestsPerSecond,
 	}
 	if p.Payer != nil {
 		c.Payer = providers.Payer(*p.Payer)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"github.com/ssg-safe/agent/pix"
 	"github.com/ssg-safe/agent/printer"
 	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/providers/ssg"
 )
 
 // problems collects what Validate finds.
@@ -47,12 +49,12 @@ func (c Config) Validate() []config.Problem {
 	for i, p := range c.Providers {
 		at := fmt.Sprintf("provider[%d]", i)
 		p.validate(&ps, at)
-		unique(&ps, seen, "provider", p.Name, at+".name")
+		unique(&ps, seen, "provider "+p.Name, at, "name")
 	}
 	for i, m := range c.Merchants {
 		at := fmt.Sprintf("merchant[%d]", i)
 		m.validate(&ps, at)
-		unique(&ps, seen, "merchant", m.ID, at+".id")
+		unique(&ps, seen, "merchant "+m.ID, at, "id")
 		c.route(&ps, m, at)
 	}
 	c.Printer.validate(&ps)
@@ -74,15 +76,16 @@ func absolute(ps *problems, at, path string) {
 	}
 }
 
-func unique(ps *problems, seen map[string]string, what, name, at string) {
-	if name == "" {
-		return
+// unique refuses a second table of a name, "merchant loja".
+func unique(ps *problems, seen map[string]string, name, at, key string) {
+	first, ok := seen[name]
+	switch {
+	case strings.HasSuffix(name, " "): // it has none
+	case ok:
+		ps.fail(at+"."+key, fmt.Sprintf("is that of %s already", first), "give each a name of its own")
+	default:
+		seen[name] = at
 	}
-	if first, ok := seen[what+name]; ok {
-		ps.fail(at, fmt.Sprintf("%q is the name of %s already", name, strings.TrimRight(first, ".idname")), "names are unique")
-		return
-	}
-	seen[what+name] = at
 }
 
 var (
@@ -199,10 +202,11 @@ func (p ProviderConfig) validateSSG(ps *problems, at string) {
 		name, renamed := ssgFields[field.Field]
 		switch {
 		case !renamed:
-			ps.fail(at+"."+field.Field, field.Problem, field.Remedy)
-		case name != "" && (name != "url" || p.URL != ""):
-			ps.fail(at+"."+name, field.Problem, field.Remedy)
+			name = field.Field
+		case name == "" || name == "url" && p.URL == "": // the schema's business
+			continue
 		}
+		ps.fail(at+"."+name, field.Problem, cmp.Or(field.Remedy, "correct it, or leave it out"))
 	}
 	u, err := url.Parse(p.URL)
 	if err == nil && isLoopback(u.Hostname()) {
@@ -211,6 +215,9 @@ func (p ProviderConfig) validateSSG(ps *problems, at string) {
 	if err == nil && u.Scheme == "http" && p.AllowInsecureHTTP {
 		ps.warn(at+".url", "is plain HTTP: anyone on the way can read the credentials and forge payments",
 			"reach the provider through a VPN or TLS proxy, and list the hosts of its codes in allowed_hosts")
+	}
+	if p.BRCodeCheck == ssg.CheckWarn {
+		ps.warn(at+".brcode_check", "payers are shown codes with a wrong checksum, amount or host", `write brcode_check = "strict"`)
 	}
 	ps.warn(at+".client_secret", "whoever takes it from this terminal can mark charges as paid",
 		"ask SSG for a client without that right; until then a payment that SSG reports is weak evidence")

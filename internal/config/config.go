@@ -262,7 +262,7 @@ func (f *File) arbitrate(clean []byte) {
 			return
 		}
 	}
-	f.problems = append(f.problems, Problem{Severity: Error, Message: message, at: at})
+	f.problems = append(f.problems, Problem{Severity: Error, Message: message, Remedy: "write every key and table once, and values as TOML has them", at: at})
 }
 
 // record notes the place of every value by its path.

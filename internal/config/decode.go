@@ -248,11 +248,11 @@ func (d *decoder) leaf(n *node, v reflect.Value, f field, path string) {
 			return
 		}
 		if n.text == "" && f.required {
-			d.fail(n, path, "is empty", "")
+			d.fail(n, path, "is empty", fmt.Sprintf("write its value, such as %q", f.example))
 			return
 		}
 		if err := setText(v, f, n.text); err != nil {
-			remedy := ""
+			remedy := "write " + f.wants()
 			if ve, ok := errors.AsType[*ValueError](err); ok {
 				remedy = ve.Remedy
 			}
@@ -264,7 +264,7 @@ func (d *decoder) leaf(n *node, v reflect.Value, f field, path string) {
 	case n.scalar == unstable.Integer && (isPlainInt(f) || f.typ == amountType):
 		i, err := strconv.ParseInt(n.text, 0, 64)
 		if err != nil || (f.typ == amountType && i < 0) {
-			d.fail(n, path, "is not a number that fits here", "")
+			d.fail(n, path, "is not a number that fits here", f.limits(""))
 			return
 		}
 		v.SetInt(i)
@@ -291,6 +291,9 @@ func (d *decoder) broken(n *node, f field, path string) {
 		remedy = fmt.Sprintf(`put it in quotes, as it is: %s = "…"`, f.name)
 	}
 	message := "text without quotes"
+	if strings.Contains(n.complaint, "leading zero") {
+		message = "a number with leading zeros"
+	}
 	switch {
 	case n.text == "":
 		message, remedy = "has no value", fmt.Sprintf("write %s after the equals sign, or remove the line", f.wants())
@@ -304,7 +307,7 @@ func (d *decoder) broken(n *node, f field, path string) {
 			remedy = fmt.Sprintf("write a whole number without leading zeros: %s = %s", f.name, f.def)
 		}
 	case f.table, f.tables, f.list:
-		message, remedy = "must be "+f.wants(), ""
+		message, remedy = "must be "+f.wants(), "see its form in the reference, docs/configuration.md"
 	case f.typ == amountType:
 		message, remedy = "is not an amount", amountRemedy
 	}
@@ -339,7 +342,7 @@ func (d *decoder) wrongType(n *node, f field, path string) {
 		remedy = fmt.Sprintf(`give it a unit and quotes: %s = "%ss" for seconds, "%sm" for minutes`, f.name, value, value)
 	case f.typ == durationType:
 		remedy = durationRemedy
-	case f.typ == sizeType && n.scalar == unstable.Integer:
+	case f.typ == sizeType && n.scalar == unstable.Integer && len(value) < 6:
 		remedy = fmt.Sprintf(`give it a unit and quotes: %s = "%sMiB", for example`, f.name, value)
 	case f.typ == sizeType:
 		remedy = sizeRemedy

@@ -51,13 +51,16 @@ func position(src []byte, offset int) (line, column int) {
 	return line, utf8.RuneCount(before) + 1
 }
 
-// lineOf is the line that an offset is in, without its line feed.
+// lineOf is the line that an offset is in, without its end.
 func lineOf(src []byte, offset int) span {
 	offset = min(offset, len(src))
 	begin := bytes.LastIndexByte(src[:offset], '\n') + 1
 	end := len(src)
 	if i := bytes.IndexByte(src[begin:], '\n'); i >= 0 {
 		end = begin + i
+	}
+	if end > begin && src[end-1] == '\r' {
+		end--
 	}
 	return span{begin, end}
 }
@@ -93,7 +96,8 @@ func (f *File) excerpt(at span) string {
 		}
 		pad.WriteByte(' ')
 	}
-	return fmt.Sprintf("%s | %s\n%s | %s%s", number, string(runes), strings.Repeat(" ", len(number)), pad.String(), strings.Repeat("^", to-from))
+	shown := strings.TrimRight(fmt.Sprintf("%s | %s", number, string(runes)), " ")
+	return fmt.Sprintf("%s\n%s | %s%s", shown, strings.Repeat(" ", len(number)), pad.String(), strings.Repeat("^", to-from))
 }
 
 // masked is a line with its hidden parts replaced, and where in it, counted in

@@ -126,14 +126,12 @@ const remedyQuotes = "put text in quotes, and close them on the same line"
 
 func syntaxRemedy(message string) string {
 	switch {
-	case strings.Contains(message, "after key"):
-		return `every line is key = value, [table] or [[table]]`
 	case strings.Contains(message, "array"):
 		return `separate the entries of a list with commas and close it: ["a", "b"]`
 	case strings.Contains(message, "inline table"):
 		return `separate the entries with commas and close the table: { env = "NAME" }`
 	}
-	return ""
+	return `every line is key = value, [table] or [[table]], and text is in quotes`
 }
 
 // syntaxError is the first place where the text is no TOML, and where the
@@ -181,7 +179,7 @@ func nextExpression(src []byte, end int) int {
 
 var (
 	keyShape  = `(?:[A-Za-z0-9_-]+|"[^"\\]*"|'[^']*')`
-	lineShape = regexp.MustCompile(`^[ \t]*(` + keyShape + `(?:[ \t]*\.[ \t]*` + keyShape + `)*)[ \t]*=[ \t]*(.*?)[ \t\r]*$`)
+	lineShape = regexp.MustCompile(`^[ \t]*(` + keyShape + `(?:[ \t]*\.[ \t]*` + keyShape + `)*)[ \t]*=[ \t]*(.*?)[ \t]*$`)
 	keyPart   = regexp.MustCompile(keyShape)
 )
 
@@ -219,9 +217,7 @@ func findBroken(clean []byte, at span, begin int, complaint string) (brokenLine,
 		b.keys = append(b.keys, strings.Trim(part, `"'`))
 	}
 	for i := start; i < end; i++ {
-		if clean[i] != '\r' || i != end-1 {
-			clean[i] = ' '
-		}
+		clean[i] = ' '
 	}
 	return b, true
 }

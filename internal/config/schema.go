@@ -168,22 +168,28 @@ func (f field) outside(v reflect.Value) (complaint, remedy string) {
 	}
 	switch {
 	case f.least != "" && f.measure(v) < f.limit(f.least):
-		return f.tooFar("least", f.least), f.limits()
+		return f.tooFar("least", f.least), f.limits("add to it")
 	case f.most != "" && f.measure(v) > f.limit(f.most):
-		return f.tooFar("most", f.most), f.limits()
+		return f.tooFar("most", f.most), f.limits("shorten it")
 	}
 	return "", ""
 }
 
-// limits is the remedy of a value outside of them.
-func (f field) limits() string {
-	switch {
-	case f.list, f.tables, f.typ.Kind() == reflect.String:
-		return ""
-	case f.least != "" && f.most != "":
-		return fmt.Sprintf("write a value from %s to %s", f.least, f.most)
+// limits is the remedy of a value outside of them; of text and lists it is the
+// one given.
+func (f field) limits(otherwise string) string {
+	if f.list || f.tables || f.typ.Kind() == reflect.String {
+		return otherwise
 	}
-	return ""
+	switch {
+	case f.least == "" && f.most == "":
+		return "write a number of at most 18 digits"
+	case f.least == "":
+		return "write a value up to " + f.most
+	case f.most == "":
+		return "write a value from " + f.least + " on"
+	}
+	return fmt.Sprintf("write a value from %s to %s", f.least, f.most)
 }
 
 func (f field) tooFar(word, limit string) string {
