@@ -36,7 +36,6 @@ package config
 import (
 	"bytes"
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -350,6 +349,3 @@ func (f *File) Err() error {
 	}
 	return &Invalid{File: f.Name, Problems: problems}
 }
-
-// errNoStruct is what a program gets that decodes into something else.
-var errNoStruct = errors.New("config: the destination must be a pointer to a struct")

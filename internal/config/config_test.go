@@ -30,7 +30,7 @@ type sample struct {
 	Sub     sampleSub     `toml:"sub"`
 	Maybe   *sampleSub    `toml:"maybe"`
 	Many    []sampleSub   `toml:"many" max:"2"`
-	ignored int
+	NoKey   int           // has no tag, and is left alone
 }
 
 type sampleSub struct {
@@ -74,7 +74,7 @@ func env(vars map[string]string) func(string) (string, bool) {
 	}
 }
 
-var exposed = cmp.Options{cmp.AllowUnexported(sample{}), cmp.Comparer(func(a, b redact.Name) bool { return a == b })}
+var exposed = cmp.Options{cmp.Comparer(func(a, b redact.Name) bool { return a == b })}
 
 func TestDecodeValues(t *testing.T) {
 	tests := map[string]struct {

@@ -263,7 +263,7 @@ func (d *decoder) leaf(n *node, v reflect.Value, f field, path string) {
 		v.SetBool(n.text == "true")
 	case n.scalar == unstable.Integer && (isPlainInt(f) || f.typ == amountType):
 		i, err := strconv.ParseInt(n.text, 0, 64)
-		if err != nil || (f.typ == amountType && i < 0) {
+		if err != nil || v.OverflowInt(i) || (f.typ == amountType && i < 0) {
 			d.fail(n, path, "is not a number that fits here", f.limits(""))
 			return
 		}

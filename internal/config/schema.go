@@ -96,7 +96,7 @@ func structOf(t reflect.Type) reflect.Type {
 func Defaults(dst any) {
 	v := reflect.ValueOf(dst)
 	if v.Kind() != reflect.Pointer || v.Elem().Kind() != reflect.Struct {
-		panic(errNoStruct)
+		panic("config: the destination must be a pointer to a struct")
 	}
 	setDefaults(v.Elem())
 }
