@@ -34,16 +34,20 @@ func TestCheckCommand(t *testing.T) {
 		stdout, stderr []string // parts of the output; nil: nothing is written
 	}{
 		"ok": {
-			[]string{"--config", "../../configs/simulator.toml"}, 0,
-			[]string{"../../configs/simulator.toml: ok (no problems)\n"}, nil,
+			[]string{"--config", "../../configs/simulator.toml"},
+			0,
+			[]string{"../../configs/simulator.toml: ok (no problems)\n"},
+			nil,
 		},
 		"warnings": {
-			[]string{"-c", "../../configs/kiosk-serial.toml"}, 0,
+			[]string{"-c", "../../configs/kiosk-serial.toml"},
+			0,
 			[]string{"../../configs/kiosk-serial.toml: ok (2 warnings)\n"},
 			[]string{": warning: provider[0].client_secret: whoever takes it", "systemd gives credentials to its unit only"},
 		},
 		"errors": {
-			[]string{"--config", "testdata/broken/unquoted-keys.toml"}, 2,
+			[]string{"--config", "testdata/broken/unquoted-keys.toml"},
+			2,
 			nil,
 			[]string{"ssg-agent: testdata/broken/unquoted-keys.toml: 3 errors\n\n", "unquoted-keys.toml:12:11: error: merchant[0].pix_key: is a number", "client_id = 17\n      |             ^^\n"},
 		},
