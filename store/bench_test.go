@@ -28,7 +28,7 @@ func BenchmarkOperation(b *testing.B) {
 
 func benchmarkOperation(b *testing.B, producers int) {
 	o := storetest.Options(b, nil, append(append([]store.Migration{}, ledger.Migrations...), queue.Migrations...)...)
-	o.Size = 256 << 20
+	o.Size, o.Commit = 256<<20, nil // every commit flushed
 	s := storetest.Run(b, o)
 	at := ledger.Stamp{Wall: time.Unix(1767225600, 0), Boot: "4be0643f-1d98-573b-97cd-ca98a65347dd", Quality: ledger.Synced}
 	data := map[string]string{"note": strings.Repeat("x", 100)}

@@ -16,10 +16,18 @@ import (
 // Size of the files that Options makes, in bytes.
 const Size = 1 << 20
 
-// Options describe a store of Size bytes in a fresh directory of the test.
+// Options describe a store of Size bytes in a fresh directory of the test. Its
+// commits do not wait for the disk, which only a power cut could tell; a test or
+// benchmark that is about that sets Commit to nil.
 func Options(t testing.TB, verify func(*bbolt.Tx) error, migrations ...store.Migration) store.Options {
 	t.Helper()
-	return store.Options{Path: filepath.Join(t.TempDir(), "store.db"), Size: Size, Migrations: migrations, Verify: verify}
+	return store.Options{
+		Path: filepath.Join(t.TempDir(), "store.db"), Size: Size, Migrations: migrations, Verify: verify,
+		Commit: func(tx *bbolt.Tx) error {
+			tx.DB().NoSync = true
+			return tx.Commit()
+		},
+	}
 }
 
 // Create makes the file.
