@@ -89,13 +89,17 @@ func (h Hidden) replace(text string) string {
 	if h.values == nil {
 		return text
 	}
+	var any []string
 	for _, v := range *h.values {
 		// What is searched in has been made printable, so must the value be.
 		if v = printable(v); v != "" {
-			text = regexp.MustCompile(`(?i)`+regexp.QuoteMeta(v)).ReplaceAllLiteralString(text, "[hidden]")
+			any = append(any, regexp.QuoteMeta(v))
 		}
 	}
-	return text
+	if any == nil {
+		return text
+	}
+	return regexp.MustCompile(`(?i)`+strings.Join(any, "|")).ReplaceAllLiteralString(text, "[hidden]")
 }
 
 func printable(text string) string {

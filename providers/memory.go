@@ -67,8 +67,8 @@ func (m memory) RoundTrip(req *http.Request) (*http.Response, error) {
 	go w.serve(m.handler, in)
 
 	stop := context.AfterFunc(ctx, func() {
+		pw.CloseWithError(ctx.Err()) // what the client reads, before the handler can end the answer
 		hangUp()
-		pr.CloseWithError(context.Cause(ctx))
 	})
 	select {
 	case <-w.ready:

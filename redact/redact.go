@@ -12,9 +12,11 @@
 // # What the types cannot do
 //
 // Package fmt calls no methods on unexported struct fields, nor for the verbs
-// %p and misused %w (go vet reports both). So a struct keeps a redacting value
-// in an exported field, or behind a pointer: pointers inside structs print as
-// addresses. A redacting value is never a map key; encoders write keys raw.
+// %p and misused %w, nor below a pointer field of a struct that is printed with
+// %s, %q or %d (go vet reports these verbs). So a struct that holds redacting
+// values in unexported fields, or behind pointers to structs, has a Format
+// method of its own. A redacting value is never a map key; encoders write keys
+// raw.
 //
 // All types are immutable values, safe for concurrent use. The empty value
 // prints empty: that a field is missing is no secret, and often the diagnosis.

@@ -33,6 +33,17 @@ const (
 	Slow       = "slow"        // ARG: duration over which the body trickles
 )
 
+// The kinds of fault that a simulator carries out itself, if it can.
+const (
+	// Word replaces the status word of an answer by its argument.
+	Word = "word"
+	// Echo makes an answer be about another charge than the one asked for.
+	Echo = "echo"
+	// Code spoils the payable code of an answer; the simulator documents the
+	// arguments.
+	Code = "code"
+)
+
 // Rule is one line of a fault script. Its text form, as given on the command
 // line, is ROUTE:FAULT[=ARG][@CHANCE|*NEXT]: "create:drop_after@0.05" fails one
 // create in twenty, "status:http=500*3" the next three status calls,
@@ -62,7 +73,7 @@ func (r Rule) String() string {
 	return s
 }
 
-// Validate reports every problem of the rule by itself; a [Script] also knows
+// validate reports every problem of the rule by itself; a [Script] also knows
 // the routes and the provider's own faults.
 func (r Rule) validate(routes, extra []string) error {
 	var errs []error

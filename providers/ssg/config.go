@@ -3,6 +3,7 @@ package ssg
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"net/mail"
 	"net/url"
 	"regexp"
@@ -62,6 +63,12 @@ type Config struct {
 	// Now is the wall clock, from which data_expiracao is counted; nil:
 	// time.Now. Token life never depends on it.
 	Now func() time.Time `toml:"-"`
+}
+
+// Format prints the configuration, masked, for every verb.
+func (c Config) Format(f fmt.State, _ rune) {
+	type fields Config // without this method
+	fmt.Fprintf(f, "%+v", fields(c))
 }
 
 // Validate returns all problems of the configuration, joined, each a

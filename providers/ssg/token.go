@@ -38,8 +38,8 @@ type tokens struct {
 
 	mu       sync.Mutex // never held during a request
 	current  *token     // nil: none yet; a pointer, so that printing shows no token
-	flight   *flight // nil: no request under way
-	refusals int     // in a row
+	flight   *flight    // nil: no request under way
+	refusals int        // in a row
 	heldTill time.Time
 }
 

@@ -45,6 +45,15 @@ func dynamicCode(location string, amount money.Amount, name, city string) string
 	return brcode(useOnce, gui, field("25", location), amount, name, city, "")
 }
 
+// CodeFaults are the arguments of the fault simkit.Code: a wrong checksum, half
+// a code, another GUI, another amount, a location elsewhere, a static code for
+// someone else's key, and a code that also subscribes the payer to a
+// recurrence. One more argument spoils nothing: own_key, a static code for the
+// key that was asked for.
+func CodeFaults() []string {
+	return []string{"crc", "cut", "gui", "amount", "host", "foreign_key", "recurrence"}
+}
+
 // spoiled is the code of a charge with the given defect. Every result but crc
 // and cut has a valid checksum.
 func (s *Sim) spoiled(how string, c *charge, key string) string {

@@ -198,8 +198,8 @@ func (s *Sim) create(r *http.Request, f simkit.Faults) simkit.Answer {
 		return refusal(http.StatusInternalServerError)
 	}
 	code := c.Code
-	if f.Has(Code) {
-		code = s.spoiled(f[Code], c, in["chave"])
+	if f.Has(simkit.Code) {
+		code = s.spoiled(f[simkit.Code], c, in["chave"])
 	}
 	return answer(http.StatusCreated, map[string]any{"data": map[string]string{"id": c.ID, "qrcode": code}})
 }
@@ -231,10 +231,10 @@ func (s *Sim) status(r *http.Request, f simkit.Faults) simkit.Answer {
 		return refusal(http.StatusInternalServerError)
 	}
 	word := words[status]
-	if f.Has(Word) {
-		word = f[Word]
+	if f.Has(simkit.Word) {
+		word = f[simkit.Word]
 	}
-	if f.Has(Echo) {
+	if f.Has(simkit.Echo) {
 		id = "00000000-0000-4000-8000-000000000000"
 	}
 	return answer(http.StatusOK, map[string]any{"data": map[string]string{"qrcode_id": id, "status": word}})

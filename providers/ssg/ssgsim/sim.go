@@ -32,7 +32,7 @@
 // # Faults
 //
 // Those of package simkit on the routes token, create, status and patch, and
-// [Word], [Echo] and [Code].
+// its Word, Echo and Code, the latter with one of [CodeFaults].
 package ssgsim
 
 import (
@@ -62,18 +62,6 @@ const (
 	RouteCreate = "create"
 	RouteStatus = "status"
 	RoutePatch  = "patch"
-)
-
-// The faults that only this simulator has.
-const (
-	// Word replaces the status word of an answer by its argument.
-	Word = "word"
-	// Echo answers a status question with the id of another charge.
-	Echo = "echo"
-	// Code spoils the BR Code of an answer; its argument says how: crc, cut,
-	// gui, amount, host, foreign_key (a static code with another key),
-	// own_key (a static code with the key that was asked for) or recurrence.
-	Code = "code"
 )
 
 // The credentials that a simulator accepts unless told otherwise.
@@ -207,7 +195,7 @@ func New(o Options) (*Sim, error) {
 		opts: o, zone: zone, log: o.Logger,
 		tokens: map[string]time.Time{}, charges: map[string]*charge{},
 		kit: simkit.Kit{
-			Script: simkit.NewScript(o.Seed, []string{RouteToken, RouteCreate, RouteStatus, RoutePatch}, []string{Word, Echo, Code}),
+			Script: simkit.NewScript(o.Seed, []string{RouteToken, RouteCreate, RouteStatus, RoutePatch}, []string{simkit.Word, simkit.Echo, simkit.Code}),
 			Log:    simkit.NewLog(), Refusal: refusal,
 		},
 	}
