@@ -33,6 +33,9 @@ func TestText(t *testing.T) {
 		if got := tt.a.String(); got != tt.text {
 			t.Errorf("String of %d: got %q, want %q", int64(tt.a), got, tt.text)
 		}
+		if got := Decimal(tt.a).String(); got != tt.text {
+			t.Errorf("String of Decimal %d: got %q, want %q", int64(tt.a), got, tt.text)
+		}
 		if got := tt.a.BRL(); got != tt.brl {
 			t.Errorf("BRL of %d: got %q, want %q", int64(tt.a), got, tt.brl)
 		}

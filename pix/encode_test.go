@@ -134,7 +134,9 @@ func TestEncode(t *testing.T) {
 		{"negative amount", with(func(s *Static) { s.Amount = -1 }), "", `tag 54 (amount): found "-0.01", expected 0.01 to 9999999999.99, or none`},
 		{"amount of 14", with(func(s *Static) { s.Amount = maxCents + 1 }), "", `tag 54 (amount): found "10000000000.00", expected 0.01 to 9999999999.99, or none`},
 		{
-			"everything at once", Static{Key: "11987654321", TxID: "é", Amount: -5}, "",
+			"everything at once",
+			Static{Key: "11987654321", TxID: "é", Amount: -5},
+			"",
 			"tag 26-01 (key): found 11 digits whose check digits are wrong, expected a CPF (a phone starts with +55)\n" +
 				"tag 59 (name): found nothing, expected 1 to 25 characters\n" +
 				"tag 60 (city): found nothing, expected 1 to 15 characters\n" +

@@ -1,6 +1,7 @@
 package pix
 
 import (
+	"errors"
 	"strings"
 	"testing"
 )
@@ -188,6 +189,44 @@ func TestRepairedCRC(t *testing.T) {
 			}
 			t.Errorf("got rules %v, want %s", rules(reported), rule)
 		})
+	}
+}
+
+// What is wrong with the end of a code, or with its bytes, in exact words.
+func TestBrokenEnds(t *testing.T) {
+	const body = "00020126330014br.gov.bcb.pix0111123456789095204000053039865802BR5906FULANO6008BRASILIA62070503***"
+	for _, tt := range []struct{ name, text, want string }{
+		{"CRC of two digits", body + "6302AB", `tag 63 (CRC): found "AB", expected four hexadecimal digits`},
+		{"empty CRC", body + "6300", `tag 63 (CRC): found nothing, expected four hexadecimal digits`},
+		{"CRC of letters", body + "6304WXYZ", `tag 63 (CRC): found "WXYZ", expected four hexadecimal digits`},
+		{"CRC in the middle", sealed(body) + "6403abc", `tag 63 (CRC): found tag 64 after it, expected the CRC in the last field, 6304 and four hexadecimal digits`},
+		{"CRC twice", sealed(sealed(body)), `tag 63 (CRC): found it a second time (lengths 4 and 4), expected every tag once`},
+		{
+			"too short for a CRC", "0002",
+			`tag 00 (payload format): found 0 of the 2 characters its length announces, expected the whole value (the code was cut, or the length is wrong)` + "\n" +
+				`tag 63 (CRC): found "0002" at the end, expected the CRC in the last field, 6304 and four hexadecimal digits`,
+		},
+		{
+			"root length in bytes that cuts a character", sealed(strings.Replace(body, "6008BRASILIA", "6010São Paulo6103aÁb", 1)),
+			`tag 60 (city): found "103a" after its 10 characters`,
+		},
+		{
+			"template length in bytes that cuts a character", sealed(strings.Replace(body, "6008BRASILIA62070503***", "6010São Paulo62090504***á", 1)),
+			`tag 62-05 (txid): found "\xa1" after its 4 characters, expected the two-digit id and two-digit length of the next field there`,
+		},
+		{"other names", sealed(strings.Replace(body, "26330014", "26330013", 1)), `tag 26-00 (GUI): found "x011" after its 13 characters`},
+		{"location among unreserved", sealed(body + "80220014br.gov.bcb.pix7700"), `tag 80-77: found an empty value, expected a value, or no such field`},
+		{"other sub-field", sealed(strings.Replace(body, "26330014br.gov.bcb.pix", "26370014br.gov.bcb.pix0700", 1)), `tag 26-07: found an empty value, expected a value, or no such field`},
+	} {
+		err := Validate(tt.text)
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s:\n got %v\nwant %s", tt.name, err, tt.want)
+		}
+		for _, sub := range problems(t, err).Unwrap() {
+			if p, ok := errors.AsType[Problem](err); !ok || sub == nil || p.Rule == "" {
+				t.Errorf("%s: %v does not unwrap to problems", tt.name, err)
+			}
+		}
 	}
 }
 

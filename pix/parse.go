@@ -75,7 +75,7 @@ func (r *reader) read() {
 func (r *reader) split() bool {
 	fields, p := split(r.text, "", false)
 	if p != nil && len(r.text) != utf8.RuneCountInString(r.text) {
-		if f, q := split(r.text, "", true); q == nil && validValues(f) {
+		if f, q := split(r.text, "", true); q == nil {
 			fields, p, r.inBytes = f, nil, true
 			for _, f := range fields {
 				if n := utf8.RuneCountInString(f.Value); n != len(f.Value) {
@@ -99,12 +99,10 @@ func (r *reader) split() bool {
 		// A template that is not ours may hold anything.
 		ours := f.Tag == "62" || strings.Contains(strings.ToLower(f.Value), gui)
 		switch {
-		case p == nil && (!r.inBytes || validValues(sub)):
+		case p == nil:
 			f.Fields = sub
-		case ours && p != nil:
-			r.errors = append(r.errors, *p)
 		case ours:
-			r.fail(f.Tag, "length_mismatch", "lengths that split a character", "lengths in characters")
+			r.errors = append(r.errors, *p)
 		}
 	}
 	return true
@@ -113,16 +111,6 @@ func (r *reader) split() bool {
 // isTemplate tells the fields that hold fields and matter to PIX.
 func isTemplate(tag string) bool {
 	return "26" <= tag && tag <= "51" || tag == "62" || "80" <= tag && tag <= "99"
-}
-
-// validValues is false when a length in bytes cut a character in two.
-func validValues(fields []Field) bool {
-	for _, f := range fields {
-		if !utf8.ValidString(f.Value) {
-			return false
-		}
-	}
-	return true
 }
 
 // crc compares tag 63 with the text before its value. Where the fields could

@@ -68,7 +68,6 @@ const (
 	maxTemplate    = 99
 	maxKey         = 77
 	maxDescription = 72
-	maxLocation    = 77
 	maxName        = 25
 	maxCity        = 15
 	maxAmount      = 13

@@ -15,7 +15,8 @@ const (
 )
 
 // account reads the PIX template and the template of a recurrence, and settles
-// the kind of the code.
+// the kind of the code. The limits of key, description and location need no
+// check: two digits of length bound a template to 99 characters.
 func (r *reader) account() {
 	c := &r.code
 	var tag string // of the PIX template
@@ -73,9 +74,6 @@ func (r *reader) account() {
 			}
 		}
 		r.key(tag + "-01")
-		if n := utf8.RuneCountInString(c.Description); n > maxDescription {
-			r.warn(tag+"-02", "description_too_long", count(n, "character"), fmt.Sprintf("at most %d", maxDescription))
-		}
 	case c.URL != "":
 		c.Kind = KindDynamic
 		if strings.Contains(c.URL, "/cobv/") {
@@ -117,9 +115,6 @@ func (r *reader) location(tag, url string) {
 		r.warn(tag, "url_has_scheme", quote(scheme+"://"), want)
 	} else if host, path, ok := strings.Cut(url, "/"); !ok || host == "" || path == "" || strings.ContainsAny(url, " \t\r\n") {
 		r.warn(tag, "url_format", quote(url), want)
-	}
-	if n := utf8.RuneCountInString(url); n > maxLocation {
-		r.warn(tag, "url_too_long", count(n, "character"), fmt.Sprintf("at most %d", maxLocation))
 	}
 }
 

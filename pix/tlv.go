@@ -8,7 +8,8 @@ import (
 // split takes a chain of fields apart. Lengths count characters, or bytes where
 // a careless writer counted those. In a template, prefix is its tag and a
 // hyphen. The problem is nil when the whole text was read; otherwise the fields
-// before it are returned.
+// before it are returned. A length in bytes that cuts a character in two is
+// always a problem, because no field starts with the second half.
 func split(text, prefix string, inBytes bool) ([]Field, *Problem) {
 	fields := make([]Field, 0, 12)
 	for rest := text; rest != ""; {
