@@ -266,9 +266,11 @@ func (p *Printer) run() {
 		}
 	}()
 	for !p.off && !p.offline() {
-		if wait := time.Until(p.busy); wait > 0 {
-			p.again(wait)
-			return
+		if p.cfg.Speed > 0 {
+			if wait := time.Until(p.busy); wait > 0 {
+				p.again(wait)
+				return
+			}
 		}
 		if len(p.work) > 0 {
 			p.move()
@@ -298,7 +300,8 @@ func (p *Printer) again(wait time.Duration) {
 	p.timer = time.AfterFunc(wait, func() { p.do(func() {}) })
 }
 
-// move prints as much of the first piece of work as there is paper for.
+// move goes on with the first piece of work: it prints as much as there is
+// paper for, and ends the piece when the paper has stopped.
 func (p *Printer) move() {
 	w := &p.work[0]
 	if w.text != nil {
@@ -306,6 +309,14 @@ func (p *Printer) move() {
 		w.text = nil
 	}
 	n := len(w.rows) + w.blank
+	if n == 0 {
+		then := w.then
+		p.work = p.work[1:]
+		if then != nil {
+			then()
+		}
+		return
+	}
 	if p.paper >= 0 {
 		n = min(n, p.paper)
 		p.paper -= n
@@ -318,13 +329,6 @@ func (p *Printer) move() {
 	w.rows = w.rows[rows:]
 	p.strip.feed(n - rows)
 	w.blank -= n - rows
-	if len(w.rows)+w.blank == 0 {
-		then := w.then
-		p.work = p.work[1:]
-		if then != nil {
-			then()
-		}
-	}
 	if p.strip.rows() > maxRows {
 		p.tear("longer than two metres")
 	}

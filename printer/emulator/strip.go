@@ -37,7 +37,9 @@ func (s *strip) print(row []byte) {
 }
 
 func (s *strip) feed(rows int) {
-	s.bits = append(s.bits, make([]byte, rows*s.stride)...)
+	n := len(s.bits)
+	s.bits = slices.Grow(s.bits, rows*s.stride)[:n+rows*s.stride]
+	clear(s.bits[n:])
 	s.moved = s.moved || rows > 0
 }
 
