@@ -25,9 +25,8 @@ test: deps lint ## everything a change must pass: linters, all tests with the ra
 	CGO_ENABLED=1 go run ./scripts/gotest -race -timeout 15m $(PKGS)
 	scripts/fuzz.sh
 
-bench: ## benchmarks, and the comparison with other people's stores
-	go test -run '^$$' -bench . -benchmem $(PKGS)
-	cd bench && go test -run . -bench . -benchmem ./...
+bench: ## measure, compare with other people's stores, and write docs/benchmarks.md
+	go -C bench run .
 
 prove: deps lint ## the long proofs: more kills, shuffled repetitions, deep fuzzing
 	CGO_ENABLED=1 SSG_KILLS=200 go run ./scripts/gotest -race -shuffle=on -count=3 -timeout 3h $(PKGS)

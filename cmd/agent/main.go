@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -40,45 +41,73 @@ survives power cuts. Start with:
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if err := cobra.NoArgs(cmd, args); err != nil {
-				return usageError{err}
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetIn(g.stdin)
 	root.SetOut(g.stdout)
 	root.SetErr(g.stderr)
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w\nSee '%s --help'", err, cmd.CommandPath())}
-	})
-	root.AddCommand(
-		newDemoCmd(g), newRunCmd(g), newCheckCmd(g), newPixCmd(g), newQRCmd(g), newReceiptCmd(g),
-		newLedgerCmd(g), newQueueCmd(g), newSimCmd(g), newVersionCmd(g), newStoreCheckCmd(g),
-	)
+	for _, group := range []struct {
+		title    string
+		commands []*cobra.Command
+	}{
+		{"The terminal:", []*cobra.Command{newDemoCmd(g), newRunCmd(g), newCheckCmd(g)}},
+		{"What it keeps:", []*cobra.Command{newLedgerCmd(g), newQueueCmd(g)}},
+		{"Tools:", []*cobra.Command{newPixCmd(g), newQRCmd(g), newReceiptCmd(g), newSimCmd(g), newVersionCmd(g)}},
+	} {
+		root.AddGroup(&cobra.Group{ID: group.title, Title: group.title})
+		for _, cmd := range group.commands {
+			cmd.GroupID = group.title
+			root.AddCommand(cmd)
+		}
+	}
+	root.AddCommand(newStoreCheckCmd(g)) // hidden
+	root.SetHelpCommandGroupID("Tools:")
+	root.SetCompletionCommandGroupID("Tools:")
 	return root
 }
 
 // run executes the command line and returns the exit code: the one place
-// where errors become codes.
+// where errors become codes. What goes wrong before a command's own code runs
+// (arguments, flags, an unknown command) is wrong usage.
 func run(ctx context.Context, g *globals, args []string) int {
 	root := newRootCmd(g)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	started := false
+	noteStart(root, &started)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(g.stderr, "ssg-agent: %v\n", err)
+	text := strings.TrimRight(err.Error(), "\n")
+	if !started && !strings.Contains(text, "--help") {
+		text += fmt.Sprintf("\nSee '%s --help'", cmd.CommandPath())
+	}
+	fmt.Fprintf(g.stderr, "ssg-agent: %s\n", text)
+	if !started {
+		return 2
+	}
 	if _, ok := errors.AsType[usageError](err); ok {
 		return 2
 	}
 	return 1
 }
 
+// noteStart sets started when the code of a command begins to run.
+func noteStart(cmd *cobra.Command, started *bool) {
+	if do := cmd.RunE; do != nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			*started = true
+			return do(cmd, args)
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		noteStart(sub, started)
+	}
+}
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends at once
 	code := run(ctx, &globals{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}, os.Args[1:])
 	stop()
 	os.Exit(code)
