@@ -1,5 +1,246 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
 
-func newSimCmd(_ *globals) *cobra.Command { return &cobra.Command{Use: "sim"} }
+	"github.com/spf13/cobra"
+
+	"github.com/ssg-safe/agent/providers/simkit"
+	"github.com/ssg-safe/agent/providers/ssg/ssgsim"
+)
+
+// simFlags are the flags of sim.
+type simFlags struct {
+	provider, listen, dir, faults string
+	payAfter, tokenLife           time.Duration
+	payFraction                   float64
+	seed                          uint64
+	strict, asJSON                bool
+	locationHost                  string
+}
+
+func newSimCmd(g *globals) *cobra.Command {
+	var f simFlags
+	cmd := &cobra.Command{
+		Use:   "sim [--provider P] [--listen ADDR] [--dir DIR]",
+		Short: "Serve a simulated payment provider",
+		Long: `Sim serves a payment provider that is none: it answers as the provider's document
+says, moves no money, and pays charges by itself (--pay-after, counted from the
+moment the terminal first asks for a charge's status). Its own ledger lies in
+--dir and survives a kill; without --dir it is kept in memory. It prints its
+address, the credentials to use and the configuration that belongs to them, then
+serves until it is interrupted.
+
+Faults (--faults, or PUT /sim/faults while it runs) are rules separated by commas:
+
+  ROUTE:FAULT[=ARG][@CHANCE|*NEXT]
+
+ROUTE is token, create, status, patch or *. The rule holds always, with a chance
+from 0 to 1, or for the next so many requests. Before anything was done:
+
+  latency=50ms, latency=50ms..2s, drop_before, http=500, rate=7s and rate_date=7s
+  (429 with Retry-After as seconds or date), html, redirect
+
+after it was done, so that the terminal cannot know:
+
+  drop_after, error_after=500, html_after, truncate, cut, huge, gzip, slow=10s
+
+and answers that are wrong: word=W (status word), echo (about another charge),
+code=crc|cut|gui|amount|host|foreign_key|recurrence (the BR Code). "@FILE" reads
+the rules from a file; a JSON array of rules is understood too.
+
+Control: GET /sim/state, /sim/ledger, /sim/requests, /sim/faults; PUT and DELETE
+/sim/faults; POST /sim/charges/ID/pay, /sim/charges/ID/expire, /sim/tokens/revoke.
+Everyone who reaches the address can use it: keep it on this machine.
+
+Exit codes: 0 interrupted, 1 failed, 2 wrong usage.`,
+		Example: `  ssg-agent sim
+  ssg-agent sim --dir /tmp/sim --faults 'create:drop_after@0.05,status:latency=50ms..2s'
+  curl -X POST http://127.0.0.1:8089/sim/charges/ID/pay`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !cmd.Flags().Changed("seed") {
+				// Ids of a simulator without a ledger must not come again in its next run.
+				f.seed = rand.Uint64()
+			}
+			return serveSim(cmd.Context(), g, f)
+		},
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&f.provider, "provider", "ssg", "which provider to simulate: ssg")
+	fs.StringVar(&f.listen, "listen", "127.0.0.1:8089", "address to serve at; port 0 takes a free one")
+	fs.StringVar(&f.dir, "dir", "", "directory of the ledger (default: in memory)")
+	fs.DurationVar(&f.payAfter, "pay-after", 2*time.Second, "when a simulated payer pays; 0: never")
+	fs.Float64Var(&f.payFraction, "pay-fraction", 1, "share of the charges that are paid, above 0 and up to 1")
+	fs.StringVar(&f.faults, "faults", "", "fault script: rules, or @FILE")
+	fs.Uint64Var(&f.seed, "seed", 0, "makes ids, payers and faults repeatable (default: random)")
+	fs.BoolVar(&f.strict, "strict", false, "check amounts by the strict form instead of the document's loose one")
+	fs.DurationVar(&f.tokenLife, "token-life", 365*24*time.Hour, "how long a token holds")
+	fs.StringVar(&f.locationHost, "location-host", ssgsim.DefaultLocationHost, "host in the location of the codes")
+	fs.BoolVar(&f.asJSON, "json", false, "print one line of JSON instead of text")
+	return cmd
+}
+
+// simHello is what sim prints, as JSON, once it listens.
+type simHello struct {
+	Event        string `json:"event"` // "listening"
+	Provider     string `json:"provider"`
+	URL          string `json:"url"`
+	ClientID     string `json:"client_id"`
+	ClientSecret string `json:"client_secret"` // opens nothing but a simulator
+	Account      string `json:"account"`
+	LocationHost string `json:"location_host"`
+	Dir          string `json:"dir,omitempty"`
+	Seed         uint64 `json:"seed"`
+}
+
+func serveSim(ctx context.Context, g *globals, f simFlags) error {
+	if f.provider != "ssg" {
+		return usageError{fmt.Errorf("sim: --provider %q: there is a simulator for ssg only", f.provider)}
+	}
+	switch {
+	case f.payAfter < 0:
+		return usageError{errors.New("sim: --pay-after: want 0 or more")}
+	case f.payFraction <= 0 || f.payFraction > 1:
+		return usageError{errors.New("sim: --pay-fraction: want a number above 0 and up to 1; nothing is paid with --pay-after 0")}
+	case f.tokenLife < time.Second:
+		return usageError{errors.New("sim: --token-life: want at least 1s")}
+	}
+	rules, err := readRules(f.faults)
+	if err == nil {
+		err = simkit.NewScript(0, ssgsim.Routes(), ssgsim.Faults()).Set(rules...)
+	}
+	if err != nil {
+		return usageError{fmt.Errorf("sim: --faults: %w", err)}
+	}
+	sim, err := ssgsim.New(ssgsim.Options{
+		Dir: f.dir, Seed: f.seed, PayAfter: f.payAfter, PayFraction: f.payFraction, TokenLife: f.tokenLife,
+		LocationHost: f.locationHost, Strict: f.strict, Faults: rules, Logger: slog.New(slog.NewTextHandler(g.stderr, nil)),
+	})
+	if err != nil {
+		return fmt.Errorf("sim: %w", err)
+	}
+	defer sim.Close() //nolint:errcheck // every record was synced when it was written
+	l, err := net.Listen("tcp", f.listen)
+	if err != nil {
+		return fmt.Errorf("sim: %w", err)
+	}
+	hello := simHello{
+		Event: "listening", Provider: f.provider, URL: "http://" + l.Addr().String(),
+		ClientID: ssgsim.DefaultClientID, ClientSecret: ssgsim.DefaultClientSecret,
+		Account: ssgsim.DefaultAccount, LocationHost: f.locationHost, Dir: f.dir, Seed: f.seed,
+	}
+	if err := hello.print(g.stdout, f.asJSON); err != nil {
+		l.Close() //nolint:errcheck // the output failed
+		return fmt.Errorf("sim: %w", err)
+	}
+	return serveUntil(ctx, l, sim)
+}
+
+// serveUntil serves until ctx ends, then lets requests under way finish. What
+// they wait for (delays of the fault script) ends with ctx.
+func serveUntil(ctx context.Context, l net.Listener, h http.Handler) error {
+	server := &http.Server{
+		Handler: h, ReadHeaderTimeout: 10 * time.Second,
+		BaseContext: func(net.Listener) context.Context { return ctx },
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("sim: %w", err)
+	case <-ctx.Done():
+	}
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	err := server.Shutdown(limit)
+	if err != nil {
+		err = server.Close()
+	}
+	<-served
+	return err
+}
+
+// readRules reads a fault script, from a file if it begins with "@".
+func readRules(text string) ([]simkit.Rule, error) {
+	if path, ok := strings.CutPrefix(text, "@"); ok {
+		file, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		text = string(file)
+	}
+	return simkit.ParseRules(text)
+}
+
+func (h simHello) print(w io.Writer, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(w).Encode(h)
+	}
+	_, err := fmt.Fprintf(w, `Simulated provider %s at %s (seed %d)
+
+Credentials (they open nothing else):
+  client id      %s
+  client secret  %s
+
+Configuration of an agent that uses it; start the agent with
+SSG_CLIENT_SECRET=%s:
+
+%s
+Control: GET %s/sim/state; Ctrl-C ends it.
+`, h.Provider, h.URL, h.Seed, h.ClientID, h.ClientSecret, h.ClientSecret, indent(h.config()), h.URL)
+	return err
+}
+
+// config is the part of a configuration file that belongs to the simulator.
+func (h simHello) config() string {
+	return fmt.Sprintf(`[[merchant]]
+id = "simulador"
+cnpj = "11222333000181"
+name = "Loja Simulada"
+city = "São Paulo"
+pix_key = "11222333000181"
+provider = "sim"
+account = "%s"
+
+[[provider]]
+name = "sim"
+type = "%s"
+url = "%s"
+allow_insecure_http = true # the simulator is on this machine
+client_id = "%s"
+client_secret = { env = "SSG_CLIENT_SECRET" }
+allowed_hosts = ["%s"]
+
+[provider.payer]
+name = "Pagador Simulado"
+document = "52998224725"
+email = "pagador@example.com"
+address = "Rua Exemplo, 1"
+city = "São Paulo"
+state = "SP"
+postcode = "01001000"
+`, h.Account, h.Provider, h.URL, h.Seed, h.ClientID, h.LocationHost)
+}
+
+func indent(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if line != "\n" {
+			b.WriteString("  ")
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}

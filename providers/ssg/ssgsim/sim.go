@@ -64,6 +64,13 @@ const (
 	RoutePatch  = "patch"
 )
 
+// Routes lists the routes that a fault rule can name.
+func Routes() []string { return []string{RouteToken, RouteCreate, RouteStatus, RoutePatch} }
+
+// Faults lists the faults that this simulator carries out besides those of
+// package simkit.
+func Faults() []string { return []string{simkit.Word, simkit.Echo, simkit.Code} }
+
 // The credentials that a simulator accepts unless told otherwise.
 const (
 	DefaultClientID     = "sim-client"
@@ -195,7 +202,7 @@ func New(o Options) (*Sim, error) {
 		opts: o, zone: zone, log: o.Logger,
 		tokens: map[string]time.Time{}, charges: map[string]*charge{},
 		kit: simkit.Kit{
-			Script: simkit.NewScript(o.Seed, []string{RouteToken, RouteCreate, RouteStatus, RoutePatch}, []string{simkit.Word, simkit.Echo, simkit.Code}),
+			Script: simkit.NewScript(o.Seed, Routes(), Faults()),
 			Log:    simkit.NewLog(), Refusal: refusal,
 		},
 	}
