@@ -175,12 +175,19 @@ func price(text string, w, scale int) []string {
 		return nil
 	}
 	for s := scale; s > 0; s-- {
-		if rows := tag(blocks(large.spell("R$"), (s+1)/2), blocks(large.spell(digits), s), 2*s); rows != nil {
+		if rows := tag(blocks(large.spell("R$"), (s+1)/2), blocks(large.spell(digits), s), s+1); rows != nil {
 			return rows
 		}
 	}
 	if rows := tag([]string{"R$"}, blocks(large.spell(digits), 1), 1); rows != nil {
 		return rows
 	}
-	return tag([]string{"R$"}, blocks(small.spell(digits), 1), 1)
+	figures := blocks(small.spell(digits), 1)
+	if rows := tag([]string{"R$"}, figures, 1); rows != nil {
+		return rows
+	}
+	if len(figures) > 0 && utf8.RuneCountInString(figures[0]) <= w {
+		return append([]string{"R$"}, figures...)
+	}
+	return nil
 }

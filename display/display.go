@@ -83,6 +83,16 @@ type View struct {
 	Status Status
 }
 
+// String names the screen and the charge. Code and Payee may be personal data:
+// no log, error or test output gets them from a View.
+func (v View) String() string { return string(v.State) + " " + v.Charge }
+
+// GoString is String, for %#v.
+func (v View) GoString() string { return v.String() }
+
+// LogValue is String, for slog.
+func (v View) LogValue() slog.Value { return slog.StringValue(v.String()) }
+
 // Status is the line of small signs at the bottom of every screen.
 type Status struct {
 	Network, Printer, Clock Health

@@ -22,7 +22,7 @@ const (
 	margin   = 2  // columns at the edges and beside the symbol
 	panel    = 28 // columns the text beside a symbol needs
 	panelMax = 46
-	narrow   = 18 // of the same when the symbol takes the whole height
+	narrow   = 20 // of the same when the symbol takes the whole height
 	above    = 5  // rows the text over a symbol needs
 	below    = 4  // and under it
 )
@@ -69,9 +69,14 @@ func arrange(text string, w, h int) plan {
 		return true
 	}
 	tall := h*2 > w
+	if tall && between(above, below, false) || !tall && beside(panel, false) {
+		return p
+	}
+	if _, ok := qr.FitCells(text, w, h); !ok {
+		return p // spares the attempts: each makes two symbols
+	}
 	switch {
-	case tall && between(above, below, false):
-	case beside(panel, false):
+	case tall && beside(panel, false):
 	case !tall && between(above, below, false):
 	case beside(narrow, true):
 	case between(1, 1, true):

@@ -26,8 +26,10 @@ const (
 type Display struct {
 	opts Options
 	log  *slog.Logger
-	open func() (terminal, error)
+	open func(context.Context) (terminal, error)
 	wake chan struct{}
+
+	deadline, pause time.Duration // finiDeadline and reopenPause
 
 	mu    sync.Mutex // guards shown
 	shown shown
@@ -47,10 +49,14 @@ type shown struct {
 // New returns a Display; Run opens the terminal.
 func New(o Options) *Display {
 	d := &Display{
-		opts: o,
-		log:  o.Logger,
-		wake: make(chan struct{}, 1),
-		open: func() (terminal, error) { return openTerminal(o.Tty) },
+		opts:     o,
+		log:      o.Logger,
+		wake:     make(chan struct{}, 1),
+		deadline: finiDeadline,
+		pause:    reopenPause,
+	}
+	d.open = func(ctx context.Context) (terminal, error) {
+		return openTerminal(ctx, o.Tty, d.deadline)
 	}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
@@ -96,21 +102,21 @@ func (d *Display) Run(ctx context.Context) error {
 		return d.session(ctx, terminal{screen: s})
 	}
 	for started := false; ; started = true {
-		t, err := d.open()
+		t, err := d.open(ctx)
 		switch {
 		case err == nil:
 			err = d.session(ctx, t)
-		case !started:
+		case !started && ctx.Err() == nil:
 			return fmt.Errorf("%w: %w", ErrNoTerminal, err)
 		}
 		if ctx.Err() != nil {
 			return nil
 		}
-		d.log.Warn("terminal lost, trying again", "pause", reopenPause, "err", err)
+		d.log.Warn("terminal lost, trying again", "pause", d.pause, "err", err)
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(reopenPause):
+		case <-time.After(d.pause):
 		}
 	}
 }
@@ -158,7 +164,7 @@ func (d *Display) session(ctx context.Context, t terminal) error {
 
 	// A tty that takes no output holds up the drawing and Fini for ever.
 	stopDrawing()
-	limit := time.After(finiDeadline)
+	limit := time.After(d.deadline)
 	stuck := func(ch <-chan struct{}) bool {
 		select {
 		case <-ch:
@@ -184,7 +190,7 @@ func (d *Display) session(ctx context.Context, t terminal) error {
 		t.tty.close()
 	}
 	if late || stuck(drained) {
-		d.log.Warn("terminal is stuck, left as it is", "deadline", finiDeadline)
+		d.log.Warn("terminal is stuck, left as it is", "deadline", d.deadline)
 	} else if err != nil {
 		// The code that the payer saw is gone with the terminal.
 		d.report(Drawn{View: d.last.View}, d.lastN)

@@ -1,6 +1,7 @@
 package display
 
 import (
+	"fmt"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -134,11 +135,11 @@ func (s *sheet) spinner(elapsed time.Duration) {
 	}
 	var l line
 	for i := range n {
+		dot := span{"·", dim}
 		if i == at {
-			l = append(l, span{" ■ ", accent})
-		} else {
-			l = append(l, span{" · ", dim})
+			dot = span{"■", accent}
 		}
+		l = append(l, span{" ", base}, dot, span{" ", base})
 	}
 	s.lines = append(s.lines, l)
 }
@@ -166,10 +167,9 @@ func (s *sheet) hints(hs []hint) {
 	}
 }
 
-// countdown formats what is left as minutes and seconds, rounded up.
+// countdown formats what is left as minutes and seconds, rounded up; 99:59 at
+// most.
 func countdown(d time.Duration) string {
-	s := int((max(d, 0) + time.Second - 1) / time.Second)
-	return string([]byte{
-		byte('0' + min(s/600, 9)), byte('0' + s/60%10), ':', byte('0' + s%60/10), byte('0' + s%10),
-	})
+	s := min((max(d, 0)+time.Second-1)/time.Second, 99*60+59)
+	return fmt.Sprintf("%02d:%02d", s/60, s%60)
 }

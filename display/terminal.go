@@ -1,6 +1,7 @@
 package display
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -27,8 +28,10 @@ type terminal struct {
 	tty    *guard // nil in tests that bring a screen
 }
 
-// openTerminal opens the device, or the process's own terminal for "".
-func openTerminal(device string) (terminal, error) {
+// openTerminal opens the device, or the process's own terminal for "". A tty
+// that takes no output holds it up until it does, or for the deadline after ctx
+// ended.
+func openTerminal(ctx context.Context, device string, deadline time.Duration) (terminal, error) {
 	if device == "" {
 		// What goes to a file or a pipe is not watched by anybody.
 		if !term.IsTerminal(int(os.Stdout.Fd())) {
@@ -44,13 +47,33 @@ func openTerminal(device string) (terminal, error) {
 	if err != nil {
 		return terminal{}, err
 	}
-	screen, err := newScreen(device)
-	if err != nil {
+	type result struct {
+		screen tcell.Screen
+		err    error
+	}
+	opened := make(chan result, 1)
+	go func() {
+		screen, err := newScreen(device)
+		opened <- result{screen, err}
+	}()
+	var r result
+	select {
+	case r = <-opened:
+	case <-ctx.Done():
+		// Time to get to where it waits, or the mode would change after it was
+		// put back.
+		select {
+		case r = <-opened:
+		case <-time.After(deadline):
+			r.err = ctx.Err()
+		}
+	}
+	if r.err != nil {
 		g.restore()
 		g.close()
-		return terminal{}, err
+		return terminal{}, r.err
 	}
-	return terminal{screen, g}, nil
+	return terminal{r.screen, g}, nil
 }
 
 // newScreen starts tcell on a device.

@@ -1,0 +1,115 @@
+package display
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/ssg-safe/agent/pix"
+)
+
+// TestGoldenScreens compares every screen with its picture: in pt-BR at the
+// four sizes, in English at one. At 100x30 what each cell means is compared,
+// too.
+func TestGoldenScreens(t *testing.T) {
+	for _, size := range sizes {
+		for _, state := range States() {
+			t.Run(size.name+"/"+string(state), func(t *testing.T) {
+				p, d := shoot(t, testOptions(), sample(t, state), size.w, size.h)
+				got := p.String()
+				if size.name == "100x30" {
+					got += p.roles()
+				}
+				golden(t, fmt.Sprintf("screens/pt-BR/%s-%s.txt", state, size.name), got)
+				if want := state == QR; d.QR != want {
+					t.Errorf("got Drawn.QR %v, want %v", d.QR, want)
+				}
+			})
+		}
+	}
+	for _, state := range States() {
+		t.Run("en/"+string(state), func(t *testing.T) {
+			o := testOptions()
+			o.Locale = "en"
+			p, _ := shoot(t, o, sample(t, state), 100, 30)
+			golden(t, fmt.Sprintf("screens/en/%s-100x30.txt", state), p.String())
+		})
+	}
+}
+
+// TestGoldenVariants are the screens that differ by more than their texts.
+func TestGoldenVariants(t *testing.T) {
+	big, err := pix.Static{
+		Key: "123e4567-e89b-12d3-a456-426614174000", Name: "COMERCIO DE TESTE COMPLETO", City: "SAO JOSE DO RIO",
+		Amount: 1234567, TxID: "a1b2c3d4e5f6g7h8j9k0m1n2p",
+	}.Encode()
+	if err == nil {
+		t.Fatalf("a name of 26 characters was accepted: %d bytes", len(big))
+	}
+	big, err = pix.Static{
+		Key: "123e4567-e89b-12d3-a456-426614174000", Name: "COMERCIO DE TESTE COMPLET", City: "SAO JOSE DO RIO",
+		Amount: 1234567, TxID: "a1b2c3d4e5f6g7h8j9k0m1n2p",
+	}.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	withCode := func(code string, printed bool) View {
+		v := sample(t, QR)
+		v.Code, v.Printed = code, printed
+		return v
+	}
+	late := sample(t, QR)
+	late.Remaining = 9500 * time.Millisecond
+	over := sample(t, Amount)
+	over.Amount = 500001
+	under := sample(t, Amount)
+	under.Amount = 99
+	typed := sample(t, Amount)
+	typed.Amount = 0
+	full := sample(t, Unavailable)
+	full.ErrorCode = ErrFull
+	unknown := sample(t, Error)
+	unknown.ErrorCode = "E77"
+	down := sample(t, Idle)
+	down.Status = Status{Network: Down, Printer: Down, Clock: Down, Pending: 1234}
+	unprinted := sample(t, Cancelled)
+	unprinted.Printed = false
+
+	for _, tc := range []struct {
+		name string
+		view View
+		w, h int
+		demo bool
+		qr   bool
+	}{
+		{"qr-printed-60x24", withCode(big, true), 60, 24, false, false},
+		{"qr-nowhere-60x24", withCode(big, false), 60, 24, false, false},
+		{"qr-without-code-80x25", withCode("", false), 80, 25, false, false},
+		{"qr-whole-height-80x25", withCode(big, false), 80, 25, true, true},
+		{"qr-whole-width-56x30", withCode(big, false), 56, 30, true, true},
+		{"qr-demo-100x30", sample(t, QR), 100, 30, true, true},
+		{"qr-last-seconds-100x30", late, 100, 30, false, true},
+		{"amount-over-100x30", over, 100, 30, false, false},
+		{"amount-under-100x30", under, 100, 30, false, false},
+		{"amount-empty-100x30", typed, 100, 30, false, false},
+		{"unavailable-full-80x25", full, 80, 25, false, false},
+		{"error-unknown-code-80x25", unknown, 80, 25, false, false},
+		{"idle-all-down-80x25", down, 80, 25, false, false},
+		{"cancelled-unprinted-80x25", unprinted, 80, 25, false, false},
+		{"idle-smallest", sample(t, Idle), minCols, minRows, true, false},
+		{"paid-smallest", sample(t, Paid), minCols, minRows, true, false},
+		{"qr-smallest", sample(t, QR), minCols, minRows, true, false},
+		{"tiny-35x14", sample(t, Idle), 35, 14, false, false},
+		{"tiny-12x1", sample(t, Idle), 12, 1, false, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			o := testOptions()
+			o.Demo = tc.demo
+			p, d := shoot(t, o, tc.view, tc.w, tc.h)
+			golden(t, "screens/variants/"+tc.name+".txt", p.String()+p.roles())
+			if d.QR != tc.qr {
+				t.Errorf("got Drawn.QR %v, want %v", d.QR, tc.qr)
+			}
+		})
+	}
+}
