@@ -4,21 +4,22 @@
 # it says so, loudly, and the rest counts; a vulnerability that was found fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+failed=
+fails() { echo "lint: $1" >&2; failed=1; }
 tool() { go tool -modfile=tools/go.mod "$@"; }
 
 mapfile -t files < <(git ls-files -co --exclude-standard '*.go' ':!*/testdata/*' | while read -r f; do [ ! -e "$f" ] || echo "$f"; done)
 unformatted=$(tool gofumpt -l "${files[@]}")
 if [ -n "$unformatted" ]; then
-	printf 'lint: not formatted; run make fmt:\n%s\n' "$unformatted" >&2
-	exit 1
+	printf '%s\n' "$unformatted"
+	fails "gofumpt: these files are not formatted; run make fmt"
+else
+	echo "lint: gofumpt: ${#files[@]} files formatted"
 fi
-echo "lint: gofumpt: ${#files[@]} files formatted"
 
-go vet ./...
-echo "lint: vet: passed"
+if go vet ./...; then echo "lint: vet: passed"; else fails "vet failed"; fi
 
-tool staticcheck ./...
-echo "lint: staticcheck: passed"
+if tool staticcheck ./...; then echo "lint: staticcheck: passed"; else fails "staticcheck failed"; fi
 
 tool govulncheck -version >/dev/null # build it before its time counts
 code=0
@@ -33,6 +34,6 @@ elif [ "$code" != 3 ] && { [ "$code" = 124 ] || grep -qE 'fetching vulnerabiliti
 	echo "*************************************************************"
 else
 	printf '%s\n' "$out"
-	echo "lint: govulncheck failed" >&2
-	exit 1
+	fails "govulncheck failed"
 fi
+[ -z "$failed" ]
