@@ -22,18 +22,23 @@ import|imagemagick|takes the screenshots
 /usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf|fonts-dejavu-core|the font of the screenshots
 '
 
-packages=
-while IFS='|' read -r what package why; do
-	[ -n "$what" ] || continue
-	case $what in
-	/*) [ -e "$what" ] && continue ;;
-	*) command -v "$what" >/dev/null && continue ;;
-	esac
-	echo "deps: $what is missing ($why): package $package"
-	case " $packages " in *" $package "*) ;; *) packages="$packages $package" ;; esac
-done <<<"$need"
+# missing sets packages to what is not there yet, and says so.
+missing() {
+	packages=
+	local what package why
+	while IFS='|' read -r what package why; do
+		case $what in
+		'') continue ;;
+		/*) [ -e "$what" ] && continue ;;
+		*) command -v "$what" >/dev/null && continue ;;
+		esac
+		echo "deps: $what is missing ($why): package $package"
+		case " $packages " in *" $package "*) ;; *) packages="$packages $package" ;; esac
+	done <<<"$need"
+}
 
 command -v go >/dev/null || { echo "deps: go is missing: install Go 1.26 (https://go.dev/dl)" >&2; exit 1; }
+missing
 if [ -n "$packages" ]; then
 	command -v apt-get >/dev/null || { echo "deps: this is no Debian; install what gives the above by hand" >&2; exit 1; }
 	sudo=
@@ -42,6 +47,9 @@ if [ -n "$packages" ]; then
 	$sudo apt-get update -q </dev/null
 	# shellcheck disable=SC2086 # a list of words
 	$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $packages </dev/null
+	hash -r
+	missing
+	[ -z "$packages" ] || { echo "deps: still missing after the installation:$packages" >&2; exit 1; }
 fi
 go mod download
 go -C tools mod download
