@@ -110,6 +110,11 @@ func TestEncode(t *testing.T) {
 			"description too long beside the key", with(func(s *Static) { s.Description = long[:60] }), "",
 			`tag 26-02 (description): found 60 characters, expected at most 59, because template 26 holds 99 with key and facilitator`,
 		},
+		{"largest description beside a facilitator", with(func(s *Static) { s.Description, s.Facilitator = long[:47], "01234567" }), "2699", ""},
+		{
+			"description too long beside key and facilitator", with(func(s *Static) { s.Description, s.Facilitator = long[:48], "01234567" }), "",
+			`tag 26-02 (description): found 48 characters, expected at most 47, because template 26 holds 99 with key and facilitator`,
+		},
 		{
 			"description of 73", with(func(s *Static) { s.Description = long[:73] }), "",
 			`tag 26-02 (description): found 73 characters: "` + long[:60] + `"…, expected 1 to 72 characters`,
