@@ -125,7 +125,7 @@ func runDemo(ctx context.Context, g *globals, f demoFlags) error {
 	}
 	line := &cuttable{next: transport}
 	w := &wiring{cfg: cfg, log: log, screen: display.Options{
-		Locale: f.locale, Title: "DEMONSTRAÇÃO", Demo: true, Now: merchantClock(cfg),
+		Locale: f.locale, Title: title(cfg), Demo: true, Now: merchantClock(cfg),
 	}, interrupt: stop}
 	routes, err := openRoutes(cfg, line, log)
 	if err != nil {

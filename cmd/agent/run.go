@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -29,11 +30,13 @@ Exit codes: 0 stopped in order, 1 failed, 2 wrong usage or configuration.`,
 		Example: `  ssg-agent run --config configs/simulator.toml`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if file == "" {
+				return usageError{errors.New("--config is missing; try: ssg-agent run --config configs/simulator.toml")}
+			}
 			return runAgent(cmd.Context(), g, file)
 		},
 	}
 	cmd.Flags().StringVarP(&file, "config", "c", "", "configuration file (required)")
-	_ = cmd.MarkFlagRequired("config")
 	return cmd
 }
 

@@ -23,7 +23,6 @@ import (
 	"github.com/ssg-safe/agent/ledger/archive"
 	"github.com/ssg-safe/agent/printer"
 	"github.com/ssg-safe/agent/printer/emulator"
-	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/providers/ssg"
 	"github.com/ssg-safe/agent/queue"
 	"github.com/ssg-safe/agent/store"
@@ -236,7 +235,7 @@ func (w *wiring) terminalConfig() terminal.Config {
 func openRoutes(cfg Config, over http.RoundTripper, log *slog.Logger) (map[string]terminal.Route, error) {
 	routes := map[string]terminal.Route{}
 	for _, p := range cfg.Providers {
-		client, err := newSSG(p, over, log)
+		client, err := ssg.New(p.SSG(), over, log.With("provider", p.Name))
 		if err != nil {
 			return nil, fmt.Errorf("provider %s: %w", p.Name, err)
 		}
@@ -323,20 +322,6 @@ func (s *screen) run(ctx context.Context) error {
 		s.headless.Show(last)
 	}
 	return s.headless.Run(ctx)
-}
-
-// newSSG maps a configured provider to the adapter's own configuration.
-func newSSG(p ProviderConfig, over http.RoundTripper, log *slog.Logger) (terminal.Route, error) {
-	c := ssg.Config{
-		BaseURL: p.URL, AllowInsecureHTTP: p.AllowInsecureHTTP, ClientID: p.ClientID, ClientSecret: p.ClientSecret.Value,
-		LocationHosts: p.AllowedHosts, CodeCheck: p.BRCodeCheck, RequestsPerSecond: p.RequestsPerSecond,
-	}
-	if y := p.Payer; y != nil {
-		c.Payer = providers.Payer{
-			Name: y.Name, Document: y.Document, Email: y.Email, Address: y.Address, City: y.City, State: y.State, Postcode: y.Postcode,
-		}
-	}
-	return ssg.New(c, over, log.With("provider", p.Name))
 }
 
 // title is the left end of the screen's top line.
