@@ -62,7 +62,7 @@ func (h Hidden) with(value string) Hidden {
 
 var (
 	// A run of digits as long as a CPF, a phone or a card, however punctuated.
-	manyDigits = regexp.MustCompile(`[0-9](?:[.\-/() ]?[0-9]){8,}`)
+	manyDigits = regexp.MustCompile(`[0-9](?:[.\-/() ]{0,2}[0-9]){8,}`)
 	// An alphanumeric CNPJ.
 	cnpj = regexp.MustCompile(`\b[0-9A-Z]{2}\.?[0-9A-Z]{3}\.?[0-9A-Z]{3}/?[0-9A-Z]{4}-?[0-9]{2}\b`)
 	mail = regexp.MustCompile(`[^\s@"'<>]+@[^\s@"'<>]+`)
