@@ -146,11 +146,13 @@ func TestScanHalfBlocks(t *testing.T) {
 	for _, code := range []string{cnpjCode, evpCode, dynamicCode} {
 		for _, cell := range []image.Point{{8, 16}, {8, 14}, {10, 18}, {8, 17}, {6, 12}} {
 			for _, quiet := range []int{4, 3, 2} {
-				for _, light := range []color.Gray{white, grey} {
-					lines := matrix(t, code, M).HalfBlocks(quiet)
-					name := fmt.Sprintf("%d bytes, cell %v, quiet %d, light %d", len(code), cell, quiet, light.Y)
-					pictures = append(pictures, picture{name, code, screen(lines, cell, light, color.Gray{0})})
+				light := white
+				if quiet == 3 {
+					light = grey // as some consoles show it
 				}
+				lines := matrix(t, code, M).HalfBlocks(quiet)
+				name := fmt.Sprintf("%d bytes, cell %v, quiet %d, light %d", len(code), cell, quiet, light.Y)
+				pictures = append(pictures, picture{name, code, screen(lines, cell, light, color.Gray{0})})
 			}
 		}
 		lines := matrix(t, code, M).HalfBlocks(4)
