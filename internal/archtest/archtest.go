@@ -97,10 +97,11 @@ func (v violation) String() string {
 }
 
 // check holds the files' imports to the rules.
-func check(files []file, rules []rule) []violation {
+func check(files []file) []violation {
 	var found []violation
+	bound := slices.Concat(rules, providerRules(files))
 	for _, f := range files {
-		for _, r := range rules {
+		for _, r := range bound {
 			if f.test && !r.tests || !matches(f.pkg, r.of) || matches(f.pkg, r.except) {
 				continue
 			}

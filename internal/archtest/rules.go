@@ -1,5 +1,7 @@
 package archtest
 
+import "strings"
+
 // rule says what some packages may not import. Packages are paths below the
 // module's root; a path ending in /... names the tree below it as well.
 type rule struct {
@@ -33,7 +35,8 @@ var (
 	local = []string{"printer/...", "display/...", "device/..."}
 )
 
-var rules = append([]rule{
+// rules bind every package; providerRules adds those of each provider.
+var rules = []rule{
 	{
 		name: "core imports no adapter",
 		of:   core, only: append([]string{"providers"}, core...),
@@ -162,13 +165,20 @@ var rules = append([]rule{
 		},
 		why: "the daemon package is a datagram; the others need cgo or a message bus that the unit's sandbox does not give",
 	},
-}, providerRules("ssg", "bspay", "bspaybr", "basspago", "bacen", "mercadopago")...)
+}
 
 // providerRules keep the adapters below providers from each other, and each
-// simulator from the adapter it is to test.
-func providerRules(names ...string) []rule {
+// simulator (providers/NAME/NAMEsim) from the adapter it is to test.
+func providerRules(files []file) []rule {
 	var rules []rule
-	for _, name := range names {
+	seen := map[string]bool{"internal": true, "providertest": true, "simkit": true} // shared, and no adapters
+	for _, f := range files {
+		below, ok := strings.CutPrefix(f.pkg, "providers/")
+		name, _, _ := strings.Cut(below, "/")
+		if !ok || seen[name] {
+			continue
+		}
+		seen[name] = true
 		adapter := "providers/" + name
 		sim := adapter + "/" + name + "sim"
 		rules = append(rules, rule{
