@@ -400,8 +400,9 @@ func (p *Printer) confirm(id [4]byte) {
 }
 
 // Serve connects rw, a pty or a network connection, until it ends, the printer
-// hangs up, or the context is done; it closes rw. The error is the reason, nil
-// when one of the two sides simply closed.
+// hangs up, or the context is done; it closes rw, which must end a Read of it
+// (a file does so in non-blocking mode only). The error is the reason, nil when
+// one of the two sides simply closed.
 func (p *Printer) Serve(ctx context.Context, rw io.ReadWriteCloser) error {
 	c := p.Connect()
 	stop := context.AfterFunc(ctx, func() { c.Close() })
