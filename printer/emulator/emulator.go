@@ -198,8 +198,8 @@ func (p *Printer) Find(id [4]byte) (Slip, bool, error) {
 }
 
 // Render prints a stream on a printer of its own, with paper of so many dots,
-// and returns its slips. What was not cut comes last, with a Problem that says
-// so.
+// and returns its slips, the newest 100 of them. What was not cut comes last,
+// with a Problem that says so.
 func Render(stream []byte, dots int) []Slip {
 	p := New(Config{Dots: dots, ProcessID: true, Keep: maxRendered})
 	p.do(func() {
@@ -221,7 +221,8 @@ func Render(stream []byte, dots int) []Slip {
 	return p.Slips()
 }
 
-const maxRendered = 1000
+// maxRendered bounds the slips of one stream; of more, the newest come back.
+const maxRendered = 100
 
 // receive takes one byte from the line. Real-time commands are obeyed here.
 func (p *Printer) receive(b byte) {
