@@ -33,7 +33,7 @@ var (
 const Version = 1
 
 const (
-	maxEntry = 64 << 10 // bytes of one entry
+	maxEntry = 16 << 10 // bytes of one entry
 	maxToken = 128      // bytes of op, kind, actor, boot, account
 	maxDepth = 64       // nesting of evidence and data
 

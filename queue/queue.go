@@ -41,7 +41,7 @@ var (
 )
 
 // maxJob bounds the stored form of a job, in bytes.
-const maxJob = 64 << 10
+const maxJob = 16 << 10
 
 // Job is one effect that is still owed.
 type Job struct {

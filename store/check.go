@@ -21,10 +21,12 @@ import (
 // the file, so it is left alone.
 var ErrCheckTimeout = errors.New("the check of the store did not end in time")
 
+// checkTimeout is a variable for the tests.
+var checkTimeout = 5 * time.Minute
+
 const (
-	checkTimeout = 5 * time.Minute
-	checkMemory  = 256 << 20
-	maxEvidence  = 4 << 10
+	checkMemory = 256 << 20 // beyond what the child has when it starts, in bytes
+	maxEvidence = 4 << 10
 )
 
 // Exit codes of the child, chosen apart from those of a Go program that died.
@@ -121,8 +123,7 @@ func checkHere(o Options, why string) (int, string, error) {
 // BootCheckChild is the child's side: it limits its own memory, examines the
 // file, writes what it found to standard output and returns the exit code.
 func BootCheckChild(o Options) int {
-	limit := unix.Rlimit{Cur: checkMemory, Max: checkMemory}
-	if err := unix.Setrlimit(unix.RLIMIT_DATA, &limit); err != nil {
+	if err := limitMemory(); err != nil {
 		fmt.Fprintf(os.Stderr, "limit memory: %v\n", err)
 	}
 	code, report := examine(o)
@@ -130,6 +131,20 @@ func BootCheckChild(o Options) int {
 		fmt.Println(report)
 	}
 	return code
+}
+
+// limitMemory lets this process have checkMemory more private memory than now.
+func limitMemory() error {
+	statm, err := os.ReadFile("/proc/self/statm") // its 6th number: data and stack, in pages
+	if err != nil {
+		return err
+	}
+	var size, resident, shared, text, lib, data uint64
+	if _, err := fmt.Sscan(string(statm), &size, &resident, &shared, &text, &lib, &data); err != nil {
+		return fmt.Errorf("read /proc/self/statm: %w", err)
+	}
+	most := data*uint64(os.Getpagesize()) + checkMemory
+	return unix.Setrlimit(unix.RLIMIT_DATA, &unix.Rlimit{Cur: most, Max: most})
 }
 
 // examine reads everything: bbolt's structure first, then what Verify knows.

@@ -2,12 +2,14 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
 	"slices"
 
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 const (
@@ -178,16 +180,19 @@ func (s *Store) commitOnce(ops []Op, full bool) error {
 	results := make([]error, len(ops))
 	skip := 0
 	if full {
-		for i := range ops {
-			if ops[i].New {
-				results[i] = ErrFull
-				skip++
-			}
-		}
+		skip = refuseNew(ops, results)
 		s.stats.refused.Add(int64(skip))
 	}
 	for skip < len(ops) {
 		bad, err := s.attempt(ops, results)
+		if errors.Is(err, errNoRoom) {
+			n := refuseNew(ops, results)
+			if skip += n; n > 0 {
+				s.stats.refused.Add(int64(n))
+				continue
+			}
+			s.mark(err)
+		}
 		if err != nil {
 			s.fail(err)
 			for _, op := range ops {
@@ -208,21 +213,32 @@ func (s *Store) commitOnce(ops []Op, full bool) error {
 	return nil
 }
 
+// refuseNew gives ErrFull to the New operations that have no result yet.
+func refuseNew(ops []Op, results []error) (n int) {
+	for i := range ops {
+		if ops[i].New && results[i] == nil {
+			results[i] = ErrFull
+			n++
+		}
+	}
+	return n
+}
+
 // attempt runs the operations that have no result yet and commits. It returns
 // the index of an operation that failed, with everything rolled back and its
 // result set, or -1 after the commit. Any error it returns ends the store.
 func (s *Store) attempt(ops []Op, results []error) (bad int, err error) {
-	current := ""
-	defer func() {
-		if p := recover(); p != nil {
-			s.log.Error("panic in a transaction", "op", current, "panic", p, "stack", string(debug.Stack()))
-			bad, err = -1, fmt.Errorf("operation %q: panic: %v", current, p)
-		}
-	}()
 	tx, err := s.db.Begin(true)
 	if err != nil {
 		return -1, err
 	}
+	current := ""
+	defer func() {
+		if p := recover(); p != nil {
+			bad, err = -1, s.panicked(current, p)
+			_ = guard(tx.Rollback) // lets Close end; the store is over in any case
+		}
+	}()
 	for i := range ops {
 		if results[i] != nil {
 			continue
@@ -233,25 +249,59 @@ func (s *Store) attempt(ops []Op, results []error) (bad int, err error) {
 			return i, tx.Rollback()
 		}
 	}
-	current = "commit"
+	return -1, s.finish(tx)
+}
+
+func (s *Store) panicked(op string, p any) error {
+	s.log.Error("panic in a transaction", "op", op, "panic", p, "stack", string(debug.Stack()))
+	return fmt.Errorf("operation %q: panic: %v", op, p)
+}
+
+// errNoRoom is the one error of a commit whose outcome is known: bbolt looks for
+// free pages before it writes the first byte. It comes up above the soft limit
+// only for rows of more than half a page, which need free pages in a row.
+var errNoRoom = bolterrors.ErrMaxSizeReached
+
+// finish commits tx. While it does, readers that see the transaction already
+// wait for its end.
+func (s *Store) finish(tx *bbolt.Tx) (err error) {
 	id := int64(tx.ID())
-	s.committing.Lock()
-	defer s.committing.Unlock()
+	ended := make(chan struct{})
+	s.inFlight.Store(&ended)
+	defer func() {
+		if p := recover(); p != nil {
+			err = s.panicked("commit", p)
+		}
+		if err != nil && !errors.Is(err, errNoRoom) {
+			s.mark(err)
+		}
+		close(ended)
+	}()
 	if err := s.commit(tx); err != nil {
-		return -1, err
+		return err
 	}
 	s.durable.Store(id)
-	return -1, s.db.View(func(tx *bbolt.Tx) error {
+	return s.db.View(func(tx *bbolt.Tx) error {
 		s.stats.highWater.Store(tx.Size() / pageSize)
 		return nil
 	})
 }
 
+// mark makes the store refuse everything, before any reader that waited for the
+// commit goes on.
+func (s *Store) mark(cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != broken {
+		s.state = broken
+		s.err = fmt.Errorf("%w: %w", ErrOutcomeUnknown, cause)
+	}
+}
+
 // fail ends the store: nothing is accepted, read or written any more.
 func (s *Store) fail(cause error) {
+	s.mark(cause)
 	s.mu.Lock()
-	s.state = broken
-	s.err = fmt.Errorf("%w: %w", ErrOutcomeUnknown, cause)
 	left := slices.Clone(s.waiting)
 	s.waiting = nil
 	s.mu.Unlock()

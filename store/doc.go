@@ -21,6 +21,10 @@
 // For the same reason [Store.View] never shows a commit whose flush has not
 // returned, although bbolt itself would.
 //
+// (One error is not such a case: that the file has no room. bbolt finds that
+// before it writes anything. The New operations of the group are then refused;
+// if there were none, the store ends as after any other error.)
+//
 // # Space
 //
 // The file is filled with zeros when it is made, so a full disk cannot stop it

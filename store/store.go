@@ -105,10 +105,11 @@ type Store struct {
 	// guarded: View turns a panic on damaged pages into ErrCorrupt.
 	guarded bool
 
-	// committing is held while a commit is between its first write and its
-	// last flush; durable is the id of the last transaction that came through.
-	committing sync.Mutex
-	durable    atomic.Int64
+	// durable is the id of the last transaction whose flushes returned; inFlight
+	// is closed when the commit that is now between its first write and its last
+	// flush has ended.
+	durable  atomic.Int64
+	inFlight atomic.Pointer[chan struct{}]
 
 	failed chan struct{}
 	stats  counters
@@ -287,7 +288,7 @@ func (s *Store) Close() error {
 	s.waiting = nil
 	s.mu.Unlock()
 	for _, op := range left {
-		op.Done(ErrClosed)
+		op.done(ErrClosed)
 	}
 	if err := s.db.Close(); err != nil {
 		return fmt.Errorf("close store: %w", err)
@@ -316,16 +317,16 @@ func (s *Store) View(fn func(*bbolt.Tx) error) error {
 		if !waited {
 			return err
 		}
-		s.committing.Lock()   // until the flush has returned
-		s.committing.Unlock() //nolint:staticcheck // waiting is the point
+		s.awaitCommit()
 	}
 }
 
 // awaitCommit returns when no commit is between its first write and its last
 // flush.
 func (s *Store) awaitCommit() {
-	s.committing.Lock()
-	defer s.committing.Unlock()
+	if ended := s.inFlight.Load(); ended != nil {
+		<-*ended
+	}
 }
 
 // Backup writes a consistent copy of the whole file while the store is in use.

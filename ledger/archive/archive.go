@@ -57,7 +57,7 @@ const (
 	segmentSize = 1 << 20 // bytes after which a segment is sealed
 	batch       = 256     // entries between two reads of the store
 	every       = time.Hour
-	maxLine     = 64<<10 + 1
+	maxLine     = 16<<10 + 1
 )
 
 // Archive copies the ledger of a store into a directory. Its methods are for
