@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -57,8 +58,13 @@ func (b Batch) encode() ([]byte, error) {
 	if len(header) > MaxBatchHeader {
 		return nil, fmt.Errorf("%w: header of %d bytes", ErrTooLarge, len(header))
 	}
-	if b.Checkpoint != nil && !bytes.Contains(header, b.Checkpoint.Checkpoint) {
-		return nil, fmt.Errorf("%w: the checkpoint has white space, its signature would break", ErrMalformed)
+	if b.Checkpoint != nil {
+		if !bytes.Contains(header, b.Checkpoint.Checkpoint) {
+			return nil, fmt.Errorf("%w: the checkpoint has white space, its signature would break", ErrMalformed)
+		}
+		if err := read(header, new(Batch), nil); err != nil {
+			return nil, err
+		}
 	}
 	size := len(header) + 1
 	for _, e := range b.Entries {
@@ -139,8 +145,8 @@ func (b Batch) check() error {
 		switch size += len(e); {
 		case len(e) > MaxEntry:
 			return fmt.Errorf("%w: entry %v of %d bytes", ErrTooLarge, b.At(i), len(e))
-		case bytes.IndexByte(e, '\n') >= 0:
-			return fmt.Errorf("%w: entry %v holds a line feed", ErrMalformed, b.At(i))
+		case bytes.IndexByte(e, '\n') >= 0, !bytes.HasSuffix(e, []byte("}")):
+			return fmt.Errorf("%w: entry %v is not one line with one object", ErrMalformed, b.At(i))
 		case !says(e, b.At(i)):
 			return fmt.Errorf("%w: entry %v says another position: %.60q", ErrMalformed, b.At(i), e)
 		}
@@ -155,7 +161,7 @@ func (b Batch) checkCheckpoint() error {
 	if b.Checkpoint == nil {
 		return nil
 	}
-	if len(b.Checkpoint.Signature) != 64 || !json.Valid(b.Checkpoint.Checkpoint) {
+	if c := b.Checkpoint.Checkpoint; len(b.Checkpoint.Signature) != ed25519.SignatureSize || !json.Valid(c) || c[0] != '{' {
 		return fmt.Errorf("%w: checkpoint", ErrMalformed)
 	}
 	return nil

@@ -37,6 +37,14 @@ func id(name, s string) error {
 	return nil
 }
 
+// name checks what may be the name of a JSON member.
+func name(what, s string) error {
+	if !validName(s) {
+		return fmt.Errorf("%w: %s %.80q", ErrMalformed, what, s)
+	}
+	return nil
+}
+
 func optionalID(name, s string) error {
 	if s == "" {
 		return nil
@@ -64,6 +72,9 @@ func needText(name, s string) error {
 	}
 	return text(name, s)
 }
+
+// stamp is a time as it is written.
+func stamp(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
 
 func when(name string, t time.Time) error {
 	if t.IsZero() || t.Year() < 1970 || t.Year() > 9999 {

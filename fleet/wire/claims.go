@@ -81,6 +81,8 @@ type ChargeRequest struct {
 type token interface {
 	typ() string
 	claims() Claims
+	// utc is the token as it is written: times in UTC, to the millisecond.
+	utc() token
 	check() error
 }
 
@@ -88,6 +90,14 @@ func (Ack) typ() string           { return TypAck }
 func (Pay) typ() string           { return TypPay }
 func (ChargeRequest) typ() string { return TypCharge }
 func (c Claims) claims() Claims   { return c }
+
+func (a Ack) utc() token           { return a }
+func (r ChargeRequest) utc() token { return r }
+
+func (p Pay) utc() token {
+	p.PaidAt = stamp(p.PaidAt)
+	return p
+}
 
 // ExpiresAt is when the token ends, UTC.
 func (c Claims) ExpiresAt() time.Time { return time.Unix(c.Exp, 0).UTC() }

@@ -50,6 +50,10 @@ const (
 	MaxMetrics = 64
 	// MaxDetails is how many details one evt holds.
 	MaxDetails = 16
+	// MaxSegment is the longest name of a tenant, a site or a device.
+	MaxSegment = 64
+	// MaxTopic is the longest topic.
+	MaxTopic = len(root) + 3*(1+MaxSegment) + len("/down/pay-get")
 	// PackAbove is the size from which a payload is deflated.
 	PackAbove = 400
 )

@@ -15,6 +15,8 @@ type Message interface {
 	Channel() Channel
 
 	version() int
+	// utc is the message as it is written: times in UTC, to the millisecond.
+	utc() Message
 	check() error
 }
 
@@ -146,6 +148,25 @@ func (m Tele) version() int   { return m.V }
 func (m Res) version() int    { return m.V }
 func (m PayGet) version() int { return m.V }
 
+func (m State) utc() Message {
+	m.At = stamp(m.At)
+	return m
+}
+
+func (m Evt) utc() Message {
+	m.At = stamp(m.At)
+	return m
+}
+
+func (m Tele) utc() Message {
+	m.At = stamp(m.At)
+	return m
+}
+
+func (m Hello) utc() Message  { return m }
+func (m Res) utc() Message    { return m }
+func (m PayGet) utc() Message { return m }
+
 func (m State) check() error {
 	if !m.On {
 		return all(id("sid", m.SID), optionalID("boot", m.Boot), text("version", m.Version))
@@ -159,8 +180,6 @@ func (m Hello) check() error {
 		return fmt.Errorf("%w: device %.80q", ErrMalformed, m.Device)
 	case m.Ctr > MaxCounter:
 		return fmt.Errorf("%w: ctr %d", ErrMalformed, m.Ctr)
-	case m.Head.Before(m.Acked.Position):
-		return fmt.Errorf("%w: acked %v is beyond head %v", ErrMalformed, m.Acked.Position, m.Head.Position)
 	case m.Pending < 0 || m.Free < 0:
 		return fmt.Errorf("%w: pending %d, free %d", ErrMalformed, m.Pending, m.Free)
 	}
@@ -174,8 +193,8 @@ func (m Evt) check() error {
 	if len(m.Detail) > MaxDetails {
 		return fmt.Errorf("%w: %d details", ErrTooLarge, len(m.Detail))
 	}
-	for name, value := range m.Detail {
-		if err := all(id("detail", name), text("detail "+name, value)); err != nil {
+	for key, value := range m.Detail {
+		if err := all(name("detail", key), text("detail", value)); err != nil {
 			return err
 		}
 	}
@@ -186,13 +205,13 @@ func (m Tele) check() error {
 	if len(m.Counters) > MaxMetrics || len(m.Gauges) > MaxMetrics {
 		return fmt.Errorf("%w: %d counters, %d gauges", ErrTooLarge, len(m.Counters), len(m.Gauges))
 	}
-	for name := range m.Counters {
-		if err := id("counter", name); err != nil {
+	for key := range m.Counters {
+		if err := name("counter", key); err != nil {
 			return err
 		}
 	}
-	for name := range m.Gauges {
-		if err := id("gauge", name); err != nil {
+	for key := range m.Gauges {
+		if err := name("gauge", key); err != nil {
 			return err
 		}
 	}
@@ -203,6 +222,10 @@ func (m Tele) check() error {
 }
 
 func (m Res) check() error {
+	known := slices.Contains(Codes(), m.Code)
+	if known && m.OK != (m.Code == CodeDone || m.Code == CodeKnown) {
+		return fmt.Errorf("%w: ok %v with code %s", ErrMalformed, m.OK, m.Code)
+	}
 	return all(id("sid", m.SID), id("jti", m.JTI), id("code", string(m.Code)),
 		text("detail", m.Detail), optionalID("charge", m.Charge))
 }

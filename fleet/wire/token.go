@@ -79,6 +79,7 @@ func (s *Signer) Sign(typ string, claims any) (string, error) {
 	if !ok || t.typ() != typ {
 		return "", fmt.Errorf("sign %T as %s: %w", claims, typ, ErrType)
 	}
+	t = t.utc()
 	if err := t.check(); err != nil {
 		return "", fmt.Errorf("sign %s: %w", typ, err)
 	}
@@ -86,7 +87,7 @@ func (s *Signer) Sign(typ string, claims any) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("sign %s: %w", typ, err)
 	}
-	body, err := marshal(claims)
+	body, err := marshal(t)
 	if err != nil {
 		return "", fmt.Errorf("sign %s: %w", typ, err)
 	}
@@ -174,14 +175,14 @@ func (k Keys) open(raw []byte, typ, aud string, now time.Time, clockTrusted bool
 	if err := read(body, value.Interface(), nil); err != nil {
 		return err
 	}
-	t := value.Interface().(token)
+	t := value.Interface().(token).utc()
 	if err := t.check(); err != nil {
 		return err
 	}
 	if err := t.claims().fit(aud, now, clockTrusted); err != nil {
 		return err
 	}
-	target.Elem().Set(value.Elem())
+	target.Elem().Set(reflect.ValueOf(t))
 	return nil
 }
 
@@ -203,22 +204,26 @@ func readHeader(part []byte) (header, error) {
 	if err != nil {
 		return header{}, err
 	}
-	var all map[string]string
-	var h header
+	var h map[string]string
 	if err := read(raw, &h, nil); err != nil {
 		return header{}, fmt.Errorf("header: %w", err)
 	}
-	if err := read(raw, &all, nil); err != nil || len(all) != len(membersOf(reflect.TypeFor[header]())) {
-		return header{}, fmt.Errorf("%w: header with other members", ErrMalformed)
+	for name := range h {
+		if name != "alg" && name != "typ" && name != "kid" {
+			return header{}, fmt.Errorf("%w: header member %s", ErrMalformed, name)
+		}
 	}
-	return h, nil
+	if len(h) != 3 {
+		return header{}, fmt.Errorf("%w: header with %d members", ErrMalformed, len(h))
+	}
+	return header{h["alg"], h["typ"], h["kid"]}, nil
 }
 
 // decode64 decodes canonical base64url of at most limit bytes. The standard
 // decoder skips line breaks; a second spelling of a token is what nobody needs.
 func decode64(part []byte, limit int) ([]byte, error) {
 	if b64.DecodedLen(len(part)) > limit {
-		return nil, fmt.Errorf("%w: part of %d characters", ErrTooLarge, len(part))
+		return nil, fmt.Errorf("%w: part of %d characters", ErrMalformed, len(part))
 	}
 	if bytes.ContainsAny(part, "\r\n") {
 		return nil, fmt.Errorf("%w: not base64url", ErrMalformed)

@@ -69,8 +69,30 @@ func (c Channel) QoS() byte {
 	return 0
 }
 
-// Retained reports whether the broker keeps the channel's last message.
-func (c Channel) Retained() bool { return c == ChannelState }
+// Retained reports whether the broker keeps the channel's last message. No
+// token is ever retained.
+func (c Channel) Retained() bool {
+	for _, known := range channels {
+		if known.name == c {
+			return known.retained
+		}
+	}
+	return false
+}
+
+// Typ is the type of the tokens that travel on a channel downwards; a channel
+// upwards carries none.
+func (c Channel) Typ() string {
+	switch c {
+	case ChannelAck:
+		return TypAck
+	case ChannelPay:
+		return TypPay
+	case ChannelCharge:
+		return TypCharge
+	}
+	return ""
+}
 
 // Topic names one channel of one device.
 type Topic struct {
@@ -97,12 +119,6 @@ func ParseTopic(s string) (Topic, error) {
 	}
 	return t, nil
 }
-
-// MaxTopic is the longest topic, in bytes.
-const MaxTopic = len(root) + 3*(1+MaxSegment) + len("/down/pay-get")
-
-// MaxSegment is the longest tenant, site or device name, in bytes.
-const MaxSegment = 64
 
 // String is the topic as MQTT has it. It means something only if Check is nil.
 func (t Topic) String() string {
