@@ -231,7 +231,7 @@ address = "Rua Exemplo, 1"
 city = "São Paulo"
 state = "SP"
 postcode = "01001000"
-`, h.Account, h.Provider, h.URL, h.Seed, h.ClientID, h.LocationHost)
+`, h.Account, h.Provider, h.URL, h.ClientID, h.LocationHost)
 }
 
 func indent(text string) string {

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/providers/simkit"
+	"github.com/ssg-safe/agent/providers/ssg"
+	"github.com/ssg-safe/agent/redact"
+)
+
+// simRun is a running `ssg-agent sim`.
+type simRun struct {
+	hello simHello
+	stop  context.CancelFunc
+	code  <-chan int
+	err   *bytes.Buffer // read after code
+}
+
+func runSim(t *testing.T, args ...string) *simRun {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	out, in := io.Pipe()
+	code := make(chan int, 1)
+	s := &simRun{stop: stop, code: code, err: &bytes.Buffer{}}
+	go func() {
+		code <- run(ctx, &globals{stdout: in, stderr: s.err}, append([]string{"sim", "--listen", "127.0.0.1:0", "--json"}, args...))
+		in.Close() //nolint:errcheck // cannot fail
+	}()
+	t.Cleanup(stop)
+	lines := bufio.NewReader(out)
+	line, err := lines.ReadBytes('\n')
+	if err != nil {
+		t.Fatalf("exit %d: %s", <-code, s.err)
+	}
+	if err := json.Unmarshal(line, &s.hello); err != nil || s.hello.Event != "listening" {
+		t.Fatalf("got %q (%v)", line, err)
+	}
+	return s
+}
+
+func (s *simRun) client(t *testing.T) *ssg.Client {
+	t.Helper()
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	c, err := ssg.New(ssg.Config{
+		BaseURL: s.hello.URL, AllowInsecureHTTP: true, ClientID: s.hello.ClientID, ClientSecret: redact.Secret(s.hello.ClientSecret),
+		AccountID: s.hello.Account, LocationHosts: []string{s.hello.LocationHost}, RequestsPerSecond: 1000,
+	}, transport, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func (s *simRun) end(t *testing.T) {
+	t.Helper()
+	s.stop()
+	if code := <-s.code; code != 0 || s.err.Len() != 0 {
+		t.Errorf("exit %d: %s", code, s.err)
+	}
+}
+
+func simIntent() providers.Intent {
+	return providers.Intent{
+		ID: "SIM10123456789ABCDEFGHJKM", Attempt: 1, Amount: 1234, Expiry: time.Hour, Key: "11222333000181",
+		Payer: providers.Payer{
+			Name: "Maria da Silva", Document: "52998224725", Email: "maria@example.com", Address: "Rua A, 1", City: "Recife",
+			State: "PE", Postcode: "50000000",
+		},
+	}
+}
+
+// TestSim: a charge made through the served simulator is still there, and can
+// be paid, after a restart; what is printed is all that a client needs.
+func TestSim(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "sim")
+	first := runSim(t, "--dir", dir, "--pay-after", "0s", "--seed", "7", "--location-host", "pix.test.example", "--strict")
+	if first.hello.Seed != 7 || first.hello.Dir != dir || first.hello.LocationHost != "pix.test.example" {
+		t.Errorf("got %+v", first.hello)
+	}
+	ch, err := first.client(t).CreateCharge(t.Context(), simIntent())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if taken := runSimOnce(t, "sim", "--listen", "127.0.0.1:0", "--dir", dir); taken.code != 1 || !strings.Contains(taken.err, "in use") {
+		t.Errorf("a second simulator in one directory: exit %d, %s", taken.code, taken.err)
+	}
+	if taken := runSimOnce(t, "sim", "--listen", strings.TrimPrefix(first.hello.URL, "http://")); taken.code != 1 {
+		t.Errorf("a second simulator at one address: exit %d, %s", taken.code, taken.err)
+	}
+	first.end(t)
+
+	second := runSim(t, "--dir", dir, "--pay-after", "1ns")
+	c := second.client(t)
+	for range 2 { // the first question sends the payer
+		if ch, err = c.GetCharge(t.Context(), providers.Ref{ProviderID: ch.ProviderID}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if ch.Status != providers.StatusPaid {
+		t.Errorf("got status %s, want paid", ch.Status)
+	}
+	second.end(t)
+}
+
+// TestSimEndsUnderWay: an interrupt does not wait for the delays of the fault
+// script.
+func TestSimEndsUnderWay(t *testing.T) {
+	rules := filepath.Join(t.TempDir(), "rules")
+	if err := os.WriteFile(rules, []byte("create:slow=1h\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := runSim(t, "--faults", "@"+rules)
+	failed := make(chan error, 1)
+	go func() {
+		_, err := s.client(t).CreateCharge(context.Background(), simIntent())
+		failed <- err
+	}()
+	for committed := false; !committed; {
+		resp, err := http.Get(s.hello.URL + "/sim/requests")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var requests []simkit.Request
+		err = json.NewDecoder(resp.Body).Decode(&requests)
+		resp.Body.Close() //nolint:errcheck // read
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range requests {
+			committed = committed || r.Route == "create"
+		}
+	}
+	s.end(t)
+	if e, ok := errors.AsType[*providers.Error](<-failed); !ok || !e.Kind.OutcomeUnknown() {
+		t.Errorf("got %v, want an error of unknown outcome", e)
+	}
+}
+
+type simResult struct {
+	code     int
+	out, err string
+}
+
+func runSimOnce(t *testing.T, args ...string) simResult {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code := run(t.Context(), &globals{stdout: &out, stderr: &errs}, args)
+	return simResult{code, out.String(), errs.String()}
+}
+
+func TestSimUsage(t *testing.T) {
+	for _, tt := range []struct{ args, says string }{
+		{"--provider other", "other"},
+		{"--faults create", "want ROUTE"},
+		{"--faults nothing:http=500", "no route"},
+		{"--faults @/does/not/exist", "no such file"},
+		{"--pay-fraction 0", "--pay-fraction"},
+		{"--pay-after -1s", "--pay-after"},
+		{"--token-life 0s", "--token-life"},
+		{"extra", "unknown command"},
+		{"--bogus", "unknown flag"},
+	} {
+		if got := runSimOnce(t, append([]string{"sim"}, strings.Fields(tt.args)...)...); got.code != 2 || !strings.Contains(got.err, tt.says) || got.out != "" {
+			t.Errorf("sim %s: exit %d, out %q, err %q; want 2 and %q", tt.args, got.code, got.out, got.err, tt.says)
+		}
+	}
+	if got := runSimOnce(t, "sim", "--listen", "256.0.0.1:x"); got.code != 1 {
+		t.Errorf("a bad address: exit %d (%s), want 1", got.code, got.err)
+	}
+}
+
+// TestSimSnippet: the configuration that sim prints is one that an agent takes.
+func TestSimSnippet(t *testing.T) {
+	h := simHello{
+		Provider: "ssg", URL: "http://127.0.0.1:8089", ClientID: "sim-client", ClientSecret: "s",
+		Account: "06919b2b-4274-457a-84b0-4cf4de1405fb", LocationHost: "pix.ssg.example",
+	}
+	var text bytes.Buffer
+	if err := h.print(&text, false); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(h.config()) {
+		if !strings.Contains(text.String(), line) {
+			t.Errorf("the text lacks %q", line)
+		}
+	}
+	t.Setenv("SSG_CLIENT_SECRET", "s")
+	path := filepath.Join(t.TempDir(), "agent.toml")
+	file := "version = 1\ndata = \"/tmp/x\"\n[terminal]\ncode = \"SIM1\"\nname = \"Simulador\"\n" + h.config() + "[printer]\nkind = \"virtual\"\npath = \"/tmp/x/slips\"\n"
+	if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := runSimOnce(t, "check", "--config", path); got.code != 0 {
+		t.Errorf("check: exit %d\n%s%s", got.code, got.out, got.err)
+	}
+}
