@@ -66,6 +66,7 @@ const (
 	Unknown
 )
 
+// String is a stable word, such as "not_started".
 func (o Outcome) String() string {
 	switch o {
 	case NotStarted:

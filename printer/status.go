@@ -36,6 +36,7 @@ type NotReadyError struct {
 	Err     error // what the line said, with NoPort and Silent
 }
 
+// Error lists the reasons.
 func (e *NotReadyError) Error() string {
 	words := make([]string, len(e.Reasons))
 	for i, r := range e.Reasons {
@@ -51,6 +52,7 @@ func (e *NotReadyError) Error() string {
 // Is makes errors.Is(err, ErrNotReady) true.
 func (e *NotReadyError) Is(target error) bool { return target == ErrNotReady }
 
+// Unwrap returns Err.
 func (e *NotReadyError) Unwrap() error { return e.Err }
 
 // Paper is what the sensors say. A printer without a near-end sensor never

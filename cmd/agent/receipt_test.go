@@ -17,8 +17,10 @@ func TestReceiptRender(t *testing.T) {
 		t.Fatal(err)
 	}
 	stream, err := printer.Encode(printer.Document{Blocks: []printer.Block{
-		printer.Text{Text: "São João", Align: printer.Right}, printer.Cut{},
-		printer.Pair{Label: "NSU", Value: "000002"}, printer.Cut{},
+		printer.Text{Text: "São João", Align: printer.Right},
+		printer.Cut{},
+		printer.Pair{Label: "NSU", Value: "000002"},
+		printer.Cut{},
 	}}, profile, "1")
 	if err != nil {
 		t.Fatal(err)

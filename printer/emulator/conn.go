@@ -168,7 +168,7 @@ func (d *deadline) set(p *Printer, t time.Time) {
 	if wait := time.Until(t); !t.IsZero() && wait > 0 {
 		d.timer = time.AfterFunc(wait, func() {
 			p.mu.Lock() // whoever looked at the time before is waiting by now
-			p.mu.Unlock()
+			defer p.mu.Unlock()
 			p.wake.Broadcast()
 		})
 	}

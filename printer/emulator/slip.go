@@ -38,6 +38,7 @@ type Problem struct {
 	What   string
 }
 
+// String is one line for people.
 func (p Problem) String() string { return fmt.Sprintf("byte %d: %s", p.Offset, p.What) }
 
 // Text is what the slip says, one line a line, with a code as
