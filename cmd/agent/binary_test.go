@@ -7,11 +7,14 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/ssg-safe/agent/internal/agenttest"
 )
 
 // agentBinary is the program as users run it, built once for all tests.
 func agentBinary(t *testing.T) string {
 	t.Helper()
+	agenttest.Root(t)
 	bin, err := buildAgent()
 	if err != nil {
 		t.Fatal(err)

@@ -96,9 +96,12 @@ func (w *wiring) agent(ctx context.Context, s *screen, notify *supervise.Notifie
 		return err
 	}
 	term.Store(t)
-	w.log.Info("terminal", "device", id.Device, "code", w.cfg.Terminal.Code, "version", version)
+	w.log.Info("terminal", "device", id.Device, "code", w.cfg.Terminal.Code, "version", readBuildInfo().Version)
 	if why := st.Stats().ReadOnly; why != "" {
 		w.log.Error("the store cannot be written; nothing new is accepted", "err", why)
+		if w.drive != nil {
+			return fmt.Errorf("the store cannot be written: %s", why)
+		}
 		notify.Ready()
 		return t.Halt(ctx, display.ErrStorage)
 	}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/ssg-safe/agent/internal/agenttest"
+	"github.com/ssg-safe/agent/ledger"
+	"github.com/ssg-safe/agent/providers/ssg/ssgsim"
+	"github.com/ssg-safe/agent/store"
+)
+
+// demoRun runs the demo headless and returns its exit code and standard error.
+func demoRun(t *testing.T, command []string, dir string, charges int) (code int, stderr string) {
+	t.Helper()
+	args := append(command[1:], "demo", "--headless", "--json", "--charges", strconv.Itoa(charges), "--pay-after", "20ms", "--dir", dir)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, command[0], args...)
+	var errs strings.Builder
+	cmd.Stderr = &errs
+	err := cmd.Run()
+	if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), errs.String()
+}
+
+// TestCommitErrors makes flushes of the running program fail, each run at
+// another one. The process must end with the outcome unknown, and the next
+// start must find out what happened: nothing lost, nothing doubled.
+func TestCommitErrors(t *testing.T) {
+	strace, bin, dir := agenttest.Tool(t, "strace"), agentBinary(t), filepath.Join(t.TempDir(), "demo")
+	if code, stderr := demoRun(t, []string{bin}, dir, 1); code != 0 {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	unknown := 0
+	for flush := 1; flush <= 12; flush++ {
+		// strace counts per thread, so which commit is hit varies.
+		inject := "inject=fdatasync:error=EIO:when=" + strconv.Itoa(flush) + "+"
+		code, stderr := demoRun(t, []string{strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", inject, bin}, dir, 6)
+		if code == 0 {
+			continue // no thread got that far
+		}
+		if !strings.Contains(stderr, "outcome") && !strings.Contains(stderr, "cannot be written") {
+			t.Fatalf("flush %d: exit code %d, and the reason is not named: %s", flush, code, stderr)
+		}
+		unknown++
+		if code, stderr := demoRun(t, []string{bin}, dir, 1); code != 0 {
+			t.Fatalf("flush %d: the next start: exit code %d: %s\n%s", flush, code, stderr, tail(t, filepath.Join(dir, "agent.log")))
+		}
+	}
+	if unknown < 4 {
+		t.Errorf("only %d of 12 runs met an error", unknown)
+	}
+	sim, err := ssgsim.New(ssgsim.Options{Dir: filepath.Join(dir, "simulator")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sim.Close()
+	audit(t, dir, sim.Charges(), nil)
+}
+
+// TestFullStore starts the program on a store that is filled to its soft
+// limit: it refuses new charges with the reason, and changes nothing.
+func TestFullStore(t *testing.T) {
+	bin, dir := agentBinary(t), filepath.Join(t.TempDir(), "demo")
+	if code, stderr := demoRun(t, []string{bin}, dir, 1); code != 0 {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	st, err := store.Open(storeOptions(storePath(dir), nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	go st.Run(t.Context())
+	for i := 0; ; i++ {
+		err := st.Commit(t.Context(), store.Op{New: true, Do: func(tx *bbolt.Tx) error {
+			for j := range 20 {
+				if _, err := ledger.Append(tx, ledger.Stamp{Wall: time.Now(), Boot: "b", Quality: ledger.Unsynced}, ledger.Draft{
+					Op: "fill/" + strconv.Itoa(i) + "/" + strconv.Itoa(j), Kind: "test.fill", Actor: "test", Data: strings.Repeat("x", 2000),
+				}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}})
+		if errors.Is(err, store.ErrFull) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	before := len(readLedger(t, dir))
+	code, stderr := demoRun(t, []string{bin}, dir, 1)
+	if code != 1 || !strings.Contains(stderr, "full") {
+		t.Errorf("exit code %d, stderr %q; want 1 and the reason", code, stderr)
+	}
+	if after := len(readLedger(t, dir)); after != before {
+		t.Errorf("%d entries came into a full store", after-before)
+	}
+}
+
+// TestNoSpaceForTheStore starts the program where its store cannot be made.
+func TestNoSpaceForTheStore(t *testing.T) {
+	bin, dir := agentBinary(t), filepath.Join(t.TempDir(), "demo")
+	// A file size limit stands for a full disk: 8 MiB of the 16 it needs.
+	code, stderr := demoRun(t, []string{"/bin/sh", "-c", `ulimit -f 16384; exec "$0" "$@"`, bin}, dir, 1)
+	if code != 1 || stderr == "" {
+		t.Errorf("exit code %d, stderr %q", code, stderr)
+	}
+	if _, err := os.Stat(storePath(dir)); err == nil {
+		t.Error("half a store was left in its place")
+	}
+	if code, stderr := demoRun(t, []string{bin}, dir, 1); code != 0 {
+		t.Errorf("with space again: exit code %d: %s", code, stderr)
+	}
+}
