@@ -10,7 +10,7 @@ import (
 func BenchmarkAmountToQR(b *testing.B) {
 	for _, size := range sizes {
 		b.Run(size.name, func(b *testing.B) {
-			v := sample(b, QR)
+			v := sample(QR)
 			var c canvas
 			for b.Loop() {
 				p := testPainter("")
@@ -25,7 +25,7 @@ func BenchmarkAmountToQR(b *testing.B) {
 
 // BenchmarkFrame is one step of the countdown.
 func BenchmarkFrame(b *testing.B) {
-	v := sample(b, QR)
+	v := sample(QR)
 	p := testPainter("")
 	var c canvas
 	b.ReportAllocs()

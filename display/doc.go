@@ -12,8 +12,9 @@
 // # Three goroutines
 //
 // Run waits: for its context, for a hang-up, for a panic. It alone ends the
-// terminal, under a deadline, because a tty that takes no output holds tcell up
-// for ever; then the tty's mode is put back past tcell.
+// terminal, under a deadline, because tcell can wait for ever: for a tty that
+// takes no output, or for its own queues under a flood of input. Then the tty's
+// mode is put back past tcell.
 //
 // One goroutine drains the terminal's queue as long as the terminal is open,
 // also while it is being closed: a full queue makes tcell's Fini hang. It turns

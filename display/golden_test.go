@@ -15,7 +15,7 @@ func TestGoldenScreens(t *testing.T) {
 	for _, size := range sizes {
 		for _, state := range States() {
 			t.Run(size.name+"/"+string(state), func(t *testing.T) {
-				p, d := shoot(t, testOptions(), sample(t, state), size.w, size.h)
+				p, d := shoot(t, testOptions(), sample(state), size.w, size.h)
 				got := p.String()
 				if size.name == "100x30" {
 					got += p.roles()
@@ -31,7 +31,7 @@ func TestGoldenScreens(t *testing.T) {
 		t.Run("en/"+string(state), func(t *testing.T) {
 			o := testOptions()
 			o.Locale = "en"
-			p, _ := shoot(t, o, sample(t, state), 100, 30)
+			p, _ := shoot(t, o, sample(state), 100, 30)
 			golden(t, fmt.Sprintf("screens/en/%s-100x30.txt", state), p.String())
 		})
 	}
@@ -54,25 +54,25 @@ func TestGoldenVariants(t *testing.T) {
 		t.Fatal(err)
 	}
 	withCode := func(code string, printed bool) View {
-		v := sample(t, QR)
+		v := sample(QR)
 		v.Code, v.Printed = code, printed
 		return v
 	}
-	late := sample(t, QR)
+	late := sample(QR)
 	late.Remaining = 9500 * time.Millisecond
-	over := sample(t, Amount)
+	over := sample(Amount)
 	over.Amount = 500001
-	under := sample(t, Amount)
+	under := sample(Amount)
 	under.Amount = 99
-	typed := sample(t, Amount)
+	typed := sample(Amount)
 	typed.Amount = 0
-	full := sample(t, Unavailable)
+	full := sample(Unavailable)
 	full.ErrorCode = ErrFull
-	unknown := sample(t, Error)
+	unknown := sample(Error)
 	unknown.ErrorCode = "E77"
-	down := sample(t, Idle)
+	down := sample(Idle)
 	down.Status = Status{Network: Down, Printer: Down, Clock: Down, Pending: 1234}
-	unprinted := sample(t, Cancelled)
+	unprinted := sample(Cancelled)
 	unprinted.Printed = false
 
 	for _, tc := range []struct {
@@ -87,7 +87,7 @@ func TestGoldenVariants(t *testing.T) {
 		{"qr-without-code-80x25", withCode("", false), 80, 25, false, false},
 		{"qr-whole-height-80x25", withCode(big, false), 80, 25, true, true},
 		{"qr-whole-width-56x30", withCode(big, false), 56, 30, true, true},
-		{"qr-demo-100x30", sample(t, QR), 100, 30, true, true},
+		{"qr-demo-100x30", sample(QR), 100, 30, true, true},
 		{"qr-last-seconds-100x30", late, 100, 30, false, true},
 		{"amount-over-100x30", over, 100, 30, false, false},
 		{"amount-under-100x30", under, 100, 30, false, false},
@@ -96,11 +96,11 @@ func TestGoldenVariants(t *testing.T) {
 		{"error-unknown-code-80x25", unknown, 80, 25, false, false},
 		{"idle-all-down-80x25", down, 80, 25, false, false},
 		{"cancelled-unprinted-80x25", unprinted, 80, 25, false, false},
-		{"idle-smallest", sample(t, Idle), minCols, minRows, true, false},
-		{"paid-smallest", sample(t, Paid), minCols, minRows, true, false},
-		{"qr-smallest", sample(t, QR), minCols, minRows, true, false},
-		{"tiny-35x14", sample(t, Idle), 35, 14, false, false},
-		{"tiny-12x1", sample(t, Idle), 12, 1, false, false},
+		{"idle-smallest", sample(Idle), minCols, minRows, true, false},
+		{"paid-smallest", sample(Paid), minCols, minRows, true, false},
+		{"qr-smallest", sample(QR), minCols, minRows, true, false},
+		{"tiny-35x14", sample(Idle), 35, 14, false, false},
+		{"tiny-12x1", sample(Idle), 12, 1, false, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			o := testOptions()

@@ -28,20 +28,19 @@ var sizes = []struct {
 var noon = time.Date(2026, 3, 9, 12, 0, 0, 0, time.FixedZone("BRT", -3*60*60))
 
 // brCode is a static code with a CNPJ key, an amount and a 25-character txid.
-func brCode(t testing.TB) string {
-	t.Helper()
+func brCode() string {
 	code, err := pix.Static{
 		Key: "11222333000181", Name: "COFRE TESTE LTDA", City: "SAO PAULO",
 		Amount: 123456, TxID: "A1B2C3D4E5F6G7H8J9K0M1N2P",
 	}.Encode()
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	return code
 }
 
 // sample is a typical View of a state.
-func sample(t testing.TB, s State) View {
+func sample(s State) View {
 	v := View{
 		State: s, Charge: "A1B2C3D4E5F6G7H8J9K0M1N2P", Amount: 123456, Min: 100, Max: 500000,
 		Payee: "Cofre Teste Ltda", Reference: "NSU 000123",
@@ -53,7 +52,7 @@ func sample(t testing.TB, s State) View {
 	case Idle:
 		v = View{State: s, Status: v.Status}
 	case QR:
-		v.Code, v.Remaining, v.Total = brCode(t), 271*time.Second, 300*time.Second
+		v.Code, v.Remaining, v.Total = brCode(), 271*time.Second, 300*time.Second
 	case Paid:
 		v.At, v.Printed = noon.Add(125*time.Second), true
 	case Expired, Cancelled:

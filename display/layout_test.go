@@ -14,8 +14,8 @@ import (
 )
 
 // extreme is a View with the longest of everything.
-func extreme(t testing.TB, s State) View {
-	v := sample(t, s)
+func extreme(s State) View {
+	v := sample(s)
 	v.Amount, v.Min, v.Max = 9_999_999_999_99, 1_000_000_000_00, 9_999_999_999_98
 	v.Payee = strings.Repeat("Ação Ç ", 30)
 	v.Reference = strings.Repeat("W", 80)
@@ -30,10 +30,10 @@ func extreme(t testing.TB, s State) View {
 func TestNothingIsCutOff(t *testing.T) {
 	var views []View
 	for _, state := range States() {
-		views = append(views, sample(t, state), extreme(t, state))
+		views = append(views, sample(state), extreme(state))
 		if state == Error || state == Unavailable {
 			for code := range portuguese.faults {
-				v := sample(t, state)
+				v := sample(state)
 				v.ErrorCode = code
 				views = append(views, v)
 			}
@@ -41,7 +41,7 @@ func TestNothingIsCutOff(t *testing.T) {
 	}
 	// Codes that are not shown: too large, and none at all.
 	for _, printed := range []bool{false, true} {
-		v := extreme(t, QR)
+		v := extreme(QR)
 		v.Code, v.Printed = "", printed
 		views = append(views, v)
 	}
@@ -99,7 +99,7 @@ func TestAnySizeIsSafe(t *testing.T) {
 	var c canvas
 	p := testPainter("")
 	for _, state := range States() {
-		v := sample(t, state)
+		v := sample(state)
 		for h := range minRows + 2 {
 			for w := range minCols + 2 {
 				c.reset(w, h)
@@ -127,7 +127,7 @@ func TestGlyphsOfTheConsole(t *testing.T) {
 		for _, state := range States() {
 			for _, size := range sizes {
 				c.reset(size.w, size.h)
-				p.paint(&c, sample(t, state), moment{now: noon})
+				p.paint(&c, sample(state), moment{now: noon})
 				for _, cell := range c.cells {
 					if (cell.r < ' ' || cell.r > '~') && !strings.ContainsRune(consoleGlyphs, cell.r) {
 						t.Errorf("%s %s: %q (%U) is not in the console's font", lang, state, cell.r, cell.r)
@@ -361,7 +361,7 @@ func FuzzForeignText(f *testing.F) {
 	f.Fuzz(func(t *testing.T, payee, reference, code string, size uint8) {
 		at := sizes[int(size)%len(sizes)]
 		for _, state := range []State{QR, Paid, Error} {
-			v := sample(t, state)
+			v := sample(state)
 			v.Payee, v.Reference, v.ErrorCode, v.Printed = payee, reference, code, true
 			if state == QR {
 				v.Code = "" // text only: the symbol has its own test
@@ -383,7 +383,7 @@ func FuzzForeignText(f *testing.F) {
 }
 
 func TestViewKeepsItsSecrets(t *testing.T) {
-	v := sample(t, QR)
+	v := sample(QR)
 	for _, got := range []string{fmt.Sprint(v), fmt.Sprintf("%+v", v), fmt.Sprintf("%#v", v), fmt.Sprintf("%v", Drawn{View: v}), v.LogValue().String()} {
 		if strings.Contains(got, v.Code) || strings.Contains(got, v.Payee) {
 			t.Errorf("got %q: code or payee in it", got)

@@ -141,7 +141,7 @@ func TestEveryCodeIsReadBack(t *testing.T) {
 	dir := t.TempDir()
 	shown, refused := 0, 0
 	rapid.Check(t, func(rt *rapid.T) {
-		v := sample(t, QR)
+		v := sample(QR)
 		v.Code = rapid.StringMatching(`[0-9]{4}[ -~]{96,196}`).Draw(rt, "code")
 		v.Amount = money.Amount(rapid.Int64Range(1, 99_999_999).Draw(rt, "amount"))
 		w, h := rapid.IntRange(20, 160).Draw(rt, "columns"), rapid.IntRange(10, 60).Draw(rt, "rows")
@@ -184,7 +184,7 @@ func TestEveryCodeIsReadBack(t *testing.T) {
 // TestDecoderRefusesFaults shows that the property can fail: inverted, without
 // quiet zone, cropped.
 func TestDecoderRefusesFaults(t *testing.T) {
-	v := sample(t, QR)
+	v := sample(QR)
 	dir := t.TempDir()
 	pic, _ := shoot(t, testOptions(), v, 100, 30)
 	good := filepath.Join(dir, "good.png")
@@ -236,7 +236,7 @@ func TestSymbolNoticesFaults(t *testing.T) {
 	var c canvas
 	fresh := func() rect {
 		c.reset(100, 30)
-		testPainter("").paint(&c, sample(t, QR), moment{now: noon})
+		testPainter("").paint(&c, sample(QR), moment{now: noon})
 		box, err := symbol(&c)
 		if err != nil || quietZone(&c, box) != 4 {
 			t.Fatalf("got a box of %+v, quiet zone %d, %v", box, quietZone(&c, box), err)
@@ -330,7 +330,7 @@ func describe(p plan) string {
 func TestSymbolIsMadeOnce(t *testing.T) {
 	p := testPainter("")
 	var c canvas
-	v := sample(t, QR)
+	v := sample(QR)
 	rows := func(w, h int) *string {
 		c.reset(w, h)
 		if !p.paint(&c, v, moment{now: noon, elapsed: time.Second}) {
@@ -360,7 +360,7 @@ func TestNoCodeWithoutColours(t *testing.T) {
 	p.coloured = false
 	var c canvas
 	c.reset(100, 30)
-	if p.paint(&c, sample(t, QR), moment{now: noon}) {
+	if p.paint(&c, sample(QR), moment{now: noon}) {
 		t.Error("a code was drawn without colours")
 	}
 	if box, _ := symbol(&c); box.w > 0 {

@@ -101,7 +101,7 @@ func TestViewsAreDrawnAtOnce(t *testing.T) {
 		started(t, d)
 		for _, s := range []State{Creating, QR, Paid} {
 			time.Sleep(100*time.Millisecond + 7)
-			d.Show(sample(t, s))
+			d.Show(sample(s))
 			synctest.Wait()
 		}
 		step := 100*time.Millisecond + 7
@@ -170,7 +170,7 @@ func TestOnlyDifferencesAreDrawn(t *testing.T) {
 				o := testOptions()
 				o.Screen = screen
 				d := New(o)
-				d.Show(sample(t, tc.state))
+				d.Show(sample(tc.state))
 				started(t, d)
 				screen.counts()
 				time.Sleep(time.Second)
@@ -180,10 +180,10 @@ func TestOnlyDifferencesAreDrawn(t *testing.T) {
 					t.Errorf("got %d pictures, %d repaints, %d cells; want %d, 0, at most %d", shows, syncs, puts, tc.shows, tc.puts)
 				}
 				// The same View again, as when only the terminal's own state moved.
-				d.Show(sample(t, Amount))
+				d.Show(sample(Amount))
 				synctest.Wait()
 				screen.counts()
-				d.Show(sample(t, Amount))
+				d.Show(sample(Amount))
 				synctest.Wait()
 				if shows, syncs, puts := screen.counts(); shows+syncs+puts != 0 {
 					t.Errorf("the same View again cost %d pictures, %d cells", shows+syncs, puts)
@@ -205,7 +205,7 @@ func TestCountdownRunsByItself(t *testing.T) {
 		wall := noon
 		o.Now = func() time.Time { wall = wall.Add(-17 * time.Hour); return wall }
 		d := New(o)
-		v := sample(t, QR)
+		v := sample(QR)
 		v.Remaining, v.Total = 3*time.Second+300*time.Millisecond, 10*time.Second
 		d.Show(v)
 		started(t, d)
@@ -237,7 +237,7 @@ func TestRepaints(t *testing.T) {
 		o.Screen = screen
 		o.Drawn = func(d Drawn) { got = append(got, fmt.Sprint(d.View.State, d.QR)) }
 		d := New(o)
-		d.Show(sample(t, QR))
+		d.Show(sample(QR))
 		started(t, d)
 		screen.counts()
 
@@ -298,7 +298,7 @@ func TestHangup(t *testing.T) {
 			screens <- s
 			return terminal{screen: s}, nil
 		}
-		d.Show(sample(t, QR))
+		d.Show(sample(QR))
 		started(t, d)
 		time.Sleep(time.Second)
 		first := <-screens
@@ -311,7 +311,7 @@ func TestHangup(t *testing.T) {
 		}
 		time.Sleep(4 * reopenPause)
 		synctest.Wait()
-		d.Show(sample(t, Paid))
+		d.Show(sample(Paid))
 		synctest.Wait()
 		if text := snapshot((<-screens).SimulationScreen).String(); !strings.Contains(text, "Confirmado") {
 			t.Errorf("want the new View on the new terminal, got\n%s", text)
@@ -374,7 +374,7 @@ func TestFiniDeadline(t *testing.T) {
 				done := make(chan error, 1)
 				go func() { done <- d.Run(ctx) }()
 				synctest.Wait()
-				d.Show(sample(t, Paid))
+				d.Show(sample(Paid))
 				synctest.Wait()
 				start := time.Now()
 				cancel()
@@ -421,7 +421,7 @@ func TestPanics(t *testing.T) {
 					_ = d.Run(t.Context())
 				}()
 				synctest.Wait()
-				d.Show(sample(t, Idle))
+				d.Show(sample(Idle))
 				screen.InjectKey(tcell.KeyEnter, 0, tcell.ModNone)
 				got := fmt.Sprint(<-crash)
 				if !strings.Contains(got, "boom in "+where) || !strings.Contains(got, "run_test.go") {
@@ -452,7 +452,7 @@ func TestRunsAgain(t *testing.T) {
 			last = watch(t, 100, 30)
 			return terminal{screen: last}, nil
 		}
-		d.Show(sample(t, Paid))
+		d.Show(sample(Paid))
 		func() {
 			defer func() { _ = recover() }()
 			_ = d.Run(t.Context())

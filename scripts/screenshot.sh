@@ -9,8 +9,9 @@
 # -t  TERM of the program (xterm-256color)
 # -r  wait until the program has made FILE; without it, until it has drawn something
 #
-# The picture is taken once two in a row are alike. Needs Debian's xvfb, xterm,
-# imagemagick and fonts-dejavu-core. Exit codes: 0 done, 1 failed, 2 wrong usage.
+# The picture is taken once two in a row are alike, or after twenty: some
+# screens never rest. Needs Debian's xvfb, xterm, imagemagick and
+# fonts-dejavu-core. Exit codes: 0 done, 1 failed, 2 wrong usage.
 set -euo pipefail
 
 size=100x30 points=11.5 term=xterm-256color ready=
@@ -20,11 +21,11 @@ while getopts g:s:t:r: opt; do
 	s) points=$OPTARG ;;
 	t) term=$OPTARG ;;
 	r) ready=$OPTARG ;;
-	*) sed -n '2,14s/^# \?//p' "$0" >&2; exit 2 ;;
+	*) sed -n '2,15s/^# \?//p' "$0" >&2; exit 2 ;;
 	esac
 done
 shift $((OPTIND - 1))
-[ $# -ge 2 ] || { sed -n '2,14s/^# \?//p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,15s/^# \?//p' "$0" >&2; exit 2; }
 out=$1
 shift
 
@@ -50,22 +51,25 @@ export DISPLAY=:$number
 
 export LC_ALL=C.UTF-8
 unset NO_COLOR COLUMNS LINES
-xterm -T screenshot -u8 -tn "$term" -geometry "$size+0+0" -fa 'DejaVu Sans Mono' -fs "$points" -bw 0 -b 0 +sb \
-	-bg black -fg white -xrm 'XTerm*allowBoldFonts: false' -xrm 'XTerm*allowTitleOps: false' -e "$@" 2>"$tmp/xterm" &
+# The program's shell writes down which window it is in, then becomes the program.
+WINDOW_FILE=$tmp/window xterm -u8 -tn "$term" -geometry "$size+0+0" -fa 'DejaVu Sans Mono' -fs "$points" \
+	-bw 0 -b 0 +sb -bg black -fg white -xrm 'XTerm*allowBoldFonts: false' \
+	-e sh -c 'echo "$WINDOWID" >"$WINDOW_FILE.new" && mv "$WINDOW_FILE.new" "$WINDOW_FILE"; unset WINDOW_FILE; exec "$@"' sh "$@" 2>"$tmp/xterm" &
 emulator=$!
 
 alive() { kill -0 "$emulator" 2>/dev/null || { echo "screenshot: the program ended before it was pictured" >&2; cat "$tmp/xterm" >&2; exit 1; }; }
-while [ -n "$ready" ] && [ ! -e "$ready" ]; do
+until [ -e "$tmp/window" ] && { [ -z "$ready" ] || [ -e "$ready" ]; }; do
 	alive
 	sleep 0.05
 done
 
-last=
-while :; do
+window=$(cat "$tmp/window") last=
+for ((tries = 0; tries < 20; )); do
 	alive
-	import -silent -window screenshot "$tmp/shot.png" 2>/dev/null || continue
+	timeout 60 import -silent -window "$window" "$tmp/shot.png"
 	read -r colours now < <(identify -format '%k %#\n' "$tmp/shot.png")
 	[ "$colours" -gt 1 ] || continue
+	tries=$((tries + 1))
 	[ "$now" != "$last" ] || break
 	last=$now
 done
