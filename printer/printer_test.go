@@ -301,6 +301,19 @@ func TestWrongID(t *testing.T) {
 	})
 }
 
+// TestOldConfirmation: what confirmed an earlier print does not confirm this
+// one, even of the same job.
+func TestOldConfirmation(t *testing.T) {
+	bubble(t, emulator.Config{}, func(b *bench) {
+		b.ready()
+		b.ends(b.Print(b.Context(), b.job("1")), printer.Result{Outcome: printer.Confirmed, Tier: printer.TierA, Accepted: any})
+		b.ready()
+		b.paper.EndPaperAfter(50)
+		b.ends(b.Print(b.Context(), b.job("1")), printer.Result{Outcome: printer.Unknown, Accepted: any, Reason: "paper_out"})
+		b.ends(b.Resolve(b.Context(), "1"), printer.Result{Outcome: printer.Unknown, Accepted: any, Reason: "paper_out"})
+	})
+}
+
 // TestHangUp ends the line after every number of bytes. Whatever it is, the
 // slip is confirmed or unknown, never both, the count is right, and the next
 // slip begins on clean paper.
