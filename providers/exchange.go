@@ -12,6 +12,7 @@ import (
 	"io"
 	"log/slog"
 	"mime"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"strconv"
@@ -31,6 +32,22 @@ const (
 	// hold allow-lists of agents, so it never carries a version.
 	DefaultUserAgent = "ssg-agent"
 )
+
+// NewTransport returns a transport for real providers: 8 s to connect and as
+// long for the TLS handshake, TLS 1.2 or newer, small headers, the system's
+// proxy. It speaks HTTP/1 only, where "not sent" can be told to the end (see
+// [HTTP.Do]); one terminal has no use for streams.
+func NewTransport() *http.Transport {
+	const connect = 8 * time.Second
+	protocols := &http.Protocols{}
+	protocols.SetHTTP1(true)
+	return &http.Transport{
+		Proxy:       http.ProxyFromEnvironment,
+		DialContext: (&net.Dialer{Timeout: connect}).DialContext, TLSHandshakeTimeout: connect,
+		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}, Protocols: protocols,
+		MaxResponseHeaderBytes: 64 << 10, IdleConnTimeout: time.Minute, MaxIdleConnsPerHost: 2,
+	}
+}
 
 // HTTP performs the exchanges of one adapter: one call is one request, never
 // repeated and never redirected, with a bounded answer and a classified error.
@@ -114,7 +131,7 @@ func (h *HTTP) do(ctx context.Context, c Call) (Answer, error) {
 		}
 		return Answer{}, h.Fail(c, kind, Answer{}, "", "", err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // the answer has been read, or the exchange failed
+	defer resp.Body.Close() // the answer has been read, or the exchange failed
 	a := Answer{Status: resp.StatusCode, Header: resp.Header}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, MaxBody+1))
 	switch {

@@ -3,6 +3,8 @@ package providers
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -19,7 +21,7 @@ import (
 	"github.com/ssg-safe/agent/redact"
 )
 
-func post(t *testing.T, ctx context.Context, transport http.RoundTripper, url string) (Answer, error) { //nolint:revive // t first, as in every helper
+func post(t *testing.T, ctx context.Context, transport http.RoundTripper, url string) (Answer, error) { // t first, as in every helper
 	t.Helper()
 	h := HTTP{Provider: "p", Transport: transport}
 	return h.Do(ctx, Call{Op: "create", Method: http.MethodPost, URL: url, Body: []byte(`{"a":1}`)})
@@ -49,7 +51,7 @@ func TestPhases(t *testing.T) {
 	read := make(chan struct{}, 10)
 	silent := make(chan struct{})
 	handler := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		io.Copy(io.Discard, r.Body) //nolint:errcheck // whatever came
+		io.Copy(io.Discard, r.Body) // whatever came
 		read <- struct{}{}
 		if r.URL.Path == "/never" {
 			select {
@@ -143,8 +145,8 @@ func TestPhases(t *testing.T) {
 		tr.DialContext = func(context.Context, string, string) (net.Conn, error) {
 			client, server := net.Pipe()
 			go func() {
-				server.Read(make([]byte, 10)) //nolint:errcheck // a part of the header, then gone
-				server.Close()                //nolint:errcheck // cannot fail
+				server.Read(make([]byte, 10)) // a part of the header, then gone
+				server.Close()                // cannot fail
 			}()
 			return client, nil
 		}
@@ -157,16 +159,44 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
+// TestNewTransport: HTTP/1 to a server that offers HTTP/2, and no old TLS.
+func TestNewTransport(t *testing.T) {
+	serve := func(change func(*tls.Config)) (*httptest.Server, *http.Transport) {
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			io.WriteString(w, r.Proto) // the client may have gone
+		}))
+		server.EnableHTTP2 = true
+		server.TLS = &tls.Config{}
+		change(server.TLS)
+		server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+		server.StartTLS()
+		t.Cleanup(server.Close)
+		tr := NewTransport()
+		tr.TLSClientConfig.RootCAs = x509.NewCertPool()
+		tr.TLSClientConfig.RootCAs.AddCert(server.Certificate())
+		t.Cleanup(tr.CloseIdleConnections)
+		return server, tr
+	}
+	server, tr := serve(func(*tls.Config) {})
+	a, err := post(t, t.Context(), tr, server.URL)
+	if err != nil || string(a.Body) != "HTTP/1.1" {
+		t.Errorf("got %q (%v), want HTTP/1.1", a.Body, err)
+	}
+	server, tr = serve(func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 })
+	_, err = post(t, t.Context(), tr, server.URL)
+	wantKind(t, err, NotSent)
+}
+
 // TestNoSilentRepeat: a kept connection that dies under a second request must
 // not make net/http send it again.
 func TestNoSilentRepeat(t *testing.T) {
 	var requests atomic.Int32
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		io.Copy(io.Discard, r.Body) //nolint:errcheck // whatever came
+		io.Copy(io.Discard, r.Body) // whatever came
 		if requests.Add(1) > 1 {
 			panic(http.ErrAbortHandler)
 		}
-		io.WriteString(w, "{}") //nolint:errcheck // the client may have gone
+		io.WriteString(w, "{}") // the client may have gone
 	}))
 	defer server.Close()
 	tr := newTransport(t)
@@ -185,7 +215,7 @@ func TestDo(t *testing.T) {
 	server := Memory(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		got = r
 		w.WriteHeader(http.StatusTeapot)
-		io.WriteString(w, "exact bytes") //nolint:errcheck // in memory
+		io.WriteString(w, "exact bytes") // in memory
 	}))
 	h := HTTP{Provider: "p", Transport: server, UserAgent: "kiosk"}
 	a, err := h.Do(t.Context(), Call{Op: "x", Method: http.MethodPost, URL: "http://h/p", Header: http.Header{"x-one": {"1"}}})
@@ -211,7 +241,7 @@ func TestLogHoldsNoBody(t *testing.T) {
 	var log bytes.Buffer
 	h := HTTP{
 		Provider: "p", Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Transport: Memory(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "answer-canary") })), //nolint:errcheck // in memory
+		Transport: Memory(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "answer-canary") })), // in memory
 	}
 	if _, err := h.Do(t.Context(), Call{Op: "x", Method: http.MethodPost, URL: "http://h/?q=url-canary", Body: []byte("body-canary")}); err != nil {
 		t.Fatal(err)

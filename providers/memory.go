@@ -117,7 +117,7 @@ type memoryWriter struct {
 func (w *memoryWriter) serve(h http.Handler, req *http.Request) {
 	defer func() {
 		if p := recover(); p != nil {
-			if p != http.ErrAbortHandler { //nolint:errorlint // a panic value, compared as net/http does
+			if p != http.ErrAbortHandler { // a panic value, compared as net/http does
 				panic(p)
 			}
 			w.once.Do(func() { close(w.ready) })
@@ -129,7 +129,7 @@ func (w *memoryWriter) serve(h http.Handler, req *http.Request) {
 			w.pipe.CloseWithError(io.ErrUnexpectedEOF)
 			return
 		}
-		w.pipe.Close() //nolint:errcheck // cannot fail
+		w.pipe.Close() // cannot fail
 	}()
 	h.ServeHTTP(w, req)
 }

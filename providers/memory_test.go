@@ -36,7 +36,7 @@ func look(t *testing.T, transport http.RoundTripper, url string) seen {
 		}
 		return seen{Err: "closed"}
 	}
-	defer resp.Body.Close() //nolint:errcheck // read
+	defer resp.Body.Close() // read
 	if resp.Header.Get("Date") == "" {
 		t.Error("the answer has no Date")
 	}
@@ -61,7 +61,7 @@ func TestMemoryLikeSockets(t *testing.T) {
 		},
 		"status": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusCreated) },
 		"late header": func(w http.ResponseWriter, _ *http.Request) {
-			io.WriteString(w, "x") //nolint:errcheck // the client may have gone
+			io.WriteString(w, "x") // the client may have gone
 			flush(w)
 			w.Header().Set("X-Test", "too late")
 		},
@@ -70,10 +70,10 @@ func TestMemoryLikeSockets(t *testing.T) {
 			io.WriteString(w, "ab")
 			flush(w)
 			panic(http.ErrAbortHandler)
-		}, //nolint:errcheck // the client may have gone
+		}, // the client may have gone
 		"short of its length": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "10")
-			io.WriteString(w, "abc") //nolint:errcheck // the client may have gone
+			io.WriteString(w, "abc") // the client may have gone
 		},
 		"beyond its length": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "2")
@@ -84,7 +84,7 @@ func TestMemoryLikeSockets(t *testing.T) {
 			}
 		},
 		"empty with length": func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "0") },
-		"large":             func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, strings.Repeat("x", 1<<18)) }, //nolint:errcheck // the client may have gone
+		"large":             func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, strings.Repeat("x", 1<<18)) }, // the client may have gone
 	}
 	for name, h := range handlers {
 		t.Run(name, func(t *testing.T) {
@@ -128,7 +128,7 @@ func TestMemoryHangsUp(t *testing.T) {
 				if _, err := io.ReadAll(resp.Body); !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("got %v, want the deadline", err)
 				}
-				resp.Body.Close() //nolint:errcheck // nothing to tell
+				resp.Body.Close() // nothing to tell
 			} else if err := resp.Body.Close(); err != nil {
 				t.Error(err)
 			}

@@ -131,7 +131,7 @@ func serveSim(ctx context.Context, g *globals, f simFlags) error {
 	if err != nil {
 		return fmt.Errorf("sim: %w", err)
 	}
-	defer sim.Close() //nolint:errcheck // every record was synced when it was written
+	defer sim.Close() // every record was synced when it was written
 	l, err := net.Listen("tcp", f.listen)
 	if err != nil {
 		return fmt.Errorf("sim: %w", err)
@@ -142,7 +142,7 @@ func serveSim(ctx context.Context, g *globals, f simFlags) error {
 		Account: ssgsim.DefaultAccount, LocationHost: f.locationHost, Dir: f.dir, Seed: f.seed,
 	}
 	if err := hello.print(g.stdout, f.asJSON); err != nil {
-		l.Close() //nolint:errcheck // the output failed
+		l.Close() // the output failed
 		return fmt.Errorf("sim: %w", err)
 	}
 	return serveUntil(ctx, l, sim)

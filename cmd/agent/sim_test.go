@@ -36,7 +36,7 @@ func runSim(t *testing.T, args ...string) *simRun {
 	s := &simRun{stop: stop, code: code, err: &bytes.Buffer{}}
 	go func() {
 		code <- run(ctx, &globals{stdout: in, stderr: s.err}, append([]string{"sim", "--listen", "127.0.0.1:0", "--json"}, args...))
-		in.Close() //nolint:errcheck // cannot fail
+		in.Close() // cannot fail
 	}()
 	t.Cleanup(stop)
 	lines := bufio.NewReader(out)
@@ -135,7 +135,7 @@ func TestSimEndsUnderWay(t *testing.T) {
 		}
 		var requests []simkit.Request
 		err = json.NewDecoder(resp.Body).Decode(&requests)
-		resp.Body.Close() //nolint:errcheck // read
+		resp.Body.Close() // read
 		if err != nil {
 			t.Fatal(err)
 		}

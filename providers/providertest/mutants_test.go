@@ -323,7 +323,7 @@ var mutants = []mutant{
 			patch := r.Clone(r.Context())
 			patch.Method, patch.URL.Path, patch.Body = http.MethodPatch, "/api/pix/1", http.NoBody
 			if resp, err := next.RoundTrip(patch); err == nil {
-				resp.Body.Close() //nolint:errcheck // of no interest
+				resp.Body.Close() // of no interest
 			}
 			return next.RoundTrip(r)
 		})
@@ -335,7 +335,7 @@ var mutants = []mutant{
 			resp, err := line.RoundTrip(r)
 			if err == nil {
 				text, _ := io.ReadAll(resp.Body)
-				resp.Body.Close() //nolint:errcheck // replaced
+				resp.Body.Close() // replaced
 				resp.Body = io.NopCloser(strings.NewReader(string(text)))
 				mu.Lock()
 				last = string(text)
@@ -495,7 +495,7 @@ func intent(n int, amount money.Amount) providers.Intent {
 
 func fixture(tb testing.TB) Fixture {
 	sim := must(ssgsim.New(ssgsim.Options{ClientID: "c", ClientSecret: secret}))
-	tb.Cleanup(func() { sim.Close() }) //nolint:errcheck // in memory
+	tb.Cleanup(func() { sim.Close() }) // in memory
 	return Fixture{
 		Simulator: sim,
 		New: func(url string, transport http.RoundTripper, log *slog.Logger) (providers.Charger, error) {

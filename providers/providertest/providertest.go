@@ -197,7 +197,7 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	if parrot != 0 && !strings.Contains(req.URL.Path, "token") {
-		resp.Body.Close() //nolint:errcheck // replaced
+		resp.Body.Close() // replaced
 		resp = w.repeat(req, body, parrot)
 	}
 	w.mu.Lock()

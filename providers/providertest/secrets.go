@@ -39,8 +39,9 @@ func (w *wire) repeat(req *http.Request, body string, status int) *http.Response
 // leaks returns the canaries and tokens found in a text.
 func (w *world) leaks(text string) []string {
 	var found []string
+	text = strings.ToLower(text)
 	for _, c := range append(w.wire.tokens(), w.Canaries...) {
-		if strings.Contains(strings.ToLower(text), strings.ToLower(c)) {
+		if strings.Contains(text, strings.ToLower(c)) {
 			found = append(found, c)
 		}
 	}

@@ -40,7 +40,7 @@ func OpenJournal(dir, name string, replay func(line []byte) error) (_ *Journal, 
 	}
 	defer func() {
 		if err != nil {
-			file.Close() //nolint:errcheck // the open failed
+			file.Close() // the open failed
 		}
 	}()
 	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {

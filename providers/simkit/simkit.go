@@ -141,7 +141,7 @@ func Page(title string) Answer {
 
 func send(w http.ResponseWriter, a Answer) {
 	writeHeader(w, a)
-	w.Write(a.Body) //nolint:errcheck // the client may have gone
+	w.Write(a.Body) // the client may have gone
 }
 
 func writeHeader(w http.ResponseWriter, a Answer) {
@@ -158,7 +158,7 @@ func trickle(ctx context.Context, w http.ResponseWriter, a Answer, d time.Durati
 	for rest := a.Body; len(rest) > 0; {
 		piece := rest[:min(size, len(rest))]
 		rest = rest[len(piece):]
-		w.Write(piece) //nolint:errcheck // the client may have gone
+		w.Write(piece) // the client may have gone
 		w.(http.Flusher).Flush()
 		if !wait(ctx, d/10) {
 			return
@@ -169,8 +169,8 @@ func trickle(ctx context.Context, w http.ResponseWriter, a Answer, d time.Durati
 func zipped(a Answer) Answer {
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
-	z.Write(a.Body) //nolint:errcheck // into memory
-	z.Close()       //nolint:errcheck // into memory
+	z.Write(a.Body) // into memory
+	z.Close()       // into memory
 	return Answer{Status: a.Status, Header: headerWith(a.Header, "Content-Encoding", "gzip"), Body: b.Bytes()}
 }
 

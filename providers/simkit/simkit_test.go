@@ -227,8 +227,8 @@ func TestServe(t *testing.T) {
 			}
 			status := 0
 			if resp, err := transport.RoundTrip(req); err == nil {
-				io.Copy(io.Discard, resp.Body) //nolint:errcheck // may be cut
-				resp.Body.Close()              //nolint:errcheck // read
+				io.Copy(io.Discard, resp.Body) // may be cut
+				resp.Body.Close()              // read
 				status = resp.StatusCode
 			}
 			if status != tt.status || committed.Load() != tt.committed {

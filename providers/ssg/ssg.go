@@ -104,7 +104,7 @@ func New(cfg Config, transport http.RoundTripper, log *slog.Logger) (*Client, er
 
 // Format prints "ssg" for every verb: package fmt would reach the credentials in
 // unexported fields.
-func (c *Client) Format(f fmt.State, _ rune) { io.WriteString(f, Name) } //nolint:errcheck // fmt.State never fails
+func (c *Client) Format(f fmt.State, _ rune) { io.WriteString(f, Name) } // fmt.State never fails
 
 // Name returns "ssg".
 func (c *Client) Name() string { return Name }

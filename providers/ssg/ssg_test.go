@@ -325,11 +325,11 @@ func TestCodes(t *testing.T) {
 	t.Run("never what cannot be a code", func(t *testing.T) {
 		sim := providers.Memory(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/oauth/token" {
-				io.WriteString(w, `{"token_type":"bearer","expires_in":"60","access_token":"t"}`) //nolint:errcheck // in memory
+				io.WriteString(w, `{"token_type":"bearer","expires_in":"60","access_token":"t"}`) // in memory
 				return
 			}
 			w.WriteHeader(http.StatusCreated)
-			io.WriteString(w, `{"data":{"id":"1","qrcode":"0002\u001b[2J"}}`) //nolint:errcheck // in memory
+			io.WriteString(w, `{"data":{"id":"1","qrcode":"0002\u001b[2J"}}`) // in memory
 		}))
 		cfg := config()
 		warn(&cfg)
@@ -405,7 +405,7 @@ func TestConfigPrints(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
-		for _, v := range []any{cfg, &cfg, c, *c.cfg, struct{ C *Client }{c}} { //nolint:govet // printing is what is tested
+		for _, v := range []any{cfg, &cfg, c, *c.cfg, struct{ C *Client }{c}} { // printing is what is tested
 			if out := fmt.Sprintf(verb, v); strings.Contains(out, secret) || strings.Contains(out, "Quaresma C") || strings.Contains(out, "12345678909") {
 				t.Errorf("%s of %T leaks: %s", verb, v, out)
 			}

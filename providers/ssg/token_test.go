@@ -16,7 +16,7 @@ import (
 const year = 365 * 24 * time.Hour
 
 // ask makes a call that needs a token: a status question about no charge.
-func ask(t *testing.T, ctx context.Context, c *Client) { //nolint:revive // t first, as in every helper
+func ask(t *testing.T, ctx context.Context, c *Client) { // t first, as in every helper
 	t.Helper()
 	if err := c.CheckHealth(ctx); err != nil {
 		t.Fatal(err)

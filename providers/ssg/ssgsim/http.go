@@ -333,5 +333,5 @@ func reply(w http.ResponseWriter, status int, body any) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	w.Write(append(text, '\n')) //nolint:errcheck // the client may have gone
+	w.Write(append(text, '\n')) // the client may have gone
 }
