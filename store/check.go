@@ -87,10 +87,10 @@ func runCheck(ctx context.Context, o Options) (code int, report string, err erro
 		}
 		argv = []string{exe, "store-check"}
 	}
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	limited, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	var stdout, stderr evidence
-	cmd := exec.CommandContext(ctx, argv[0], append(argv[1:len(argv):len(argv)], o.Path)...)
+	cmd := exec.CommandContext(limited, argv[0], append(argv[1:len(argv):len(argv)], o.Path)...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	runtime.LockOSThread() // Pdeathsig follows the thread
@@ -101,10 +101,9 @@ func runCheck(ctx context.Context, o Options) (code int, report string, err erro
 	case err == nil:
 		return checkOK, "", nil
 	case ctx.Err() != nil:
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return 0, "", fmt.Errorf("check store %s: %w (%v)", o.Path, ErrCheckTimeout, checkTimeout)
-		}
 		return 0, "", ctx.Err()
+	case limited.Err() != nil:
+		return 0, "", fmt.Errorf("check store %s: %w (%v)", o.Path, ErrCheckTimeout, checkTimeout)
 	case !exited:
 		return checkHere(o, err.Error())
 	}
@@ -192,10 +191,7 @@ func Check(o Options) error {
 			return nil
 		})
 	})
-	if !errors.Is(err, ErrCorrupt) {
-		err = errors.Join(err, db.Close())
-	}
-	return err
+	return closeAfter(db, err)
 }
 
 // evidence keeps the first bytes of what a child wrote; a dying Go program says

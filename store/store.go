@@ -192,12 +192,18 @@ func open(o Options, readOnly bool) (*Store, error) {
 	}
 	s.reserve = reservePages(s.pages)
 	if err := guard(func() error { return s.prepare(o, readOnly) }); err != nil {
-		if !errors.Is(err, ErrCorrupt) { // after a panic bbolt may hold its own locks
-			_ = db.Close()
-		}
-		return nil, err
+		return nil, closeAfter(db, err)
 	}
 	return s, nil
+}
+
+// closeAfter closes db, except after a panic: then bbolt may hold locks of its
+// own, and Close would wait for them for ever.
+func closeAfter(db *bbolt.DB, err error) error {
+	if errors.Is(err, errPanic) {
+		return err
+	}
+	return errors.Join(err, db.Close())
 }
 
 // openBolt is the only place where a store file meets bbolt's options.
@@ -228,13 +234,15 @@ func openBolt(path string, size int64, readOnly bool) (db *bbolt.DB, err error) 
 	return db, nil
 }
 
+var errPanic = errors.New("reading it fails")
+
 // guard turns a panic of bbolt on damaged pages, a fault in its mapping
 // included, into ErrCorrupt.
 func guard(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %v", ErrCorrupt, p)
+			err = fmt.Errorf("%w: %w: %v", ErrCorrupt, errPanic, p)
 		}
 	}()
 	return f()
