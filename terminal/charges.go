@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"go.etcd.io/bbolt"
+
 	"github.com/ssg-safe/agent/charge"
 	"github.com/ssg-safe/agent/display"
 	"github.com/ssg-safe/agent/ledger"
@@ -43,7 +45,10 @@ func (t *Terminal) start(r Request, reply func(charge.ID, error)) {
 		reply("", err)
 		return
 	}
-	d.fresh = true
+	d.fresh, d.with = true, r.With
+	if r.Reference != "" {
+		d.reference = newReference(r, id)
+	}
 	if p := fromPayer(r.Payer); p != (privatePayer{}) || r.Description != "" {
 		d.private = &private{Description: r.Description, Payer: p}
 	}
@@ -55,6 +60,13 @@ func (t *Terminal) start(r Request, reply func(charge.ID, error)) {
 		t.send(l)
 	}
 	d.refused = func(err error) {
+		if known, ok := errors.AsType[knownReference](err); ok {
+			if r.Present {
+				t.session.idle()
+			}
+			reply(known.id, nil)
+			return
+		}
 		if r.Present {
 			t.session.fail(t.clock.Up(), storeCode(err))
 		}
@@ -274,11 +286,19 @@ const cancelGrace = 4 * time.Second
 
 // learn records facts about money or an end.
 func (t *Terminal) learn(l *live, facts []charge.Fact) {
+	t.learnWith(l, facts, nil, func(error) {})
+}
+
+// learnWith records facts together with the caller's part of the transaction,
+// and says how it ended.
+func (t *Terminal) learnWith(l *live, facts []charge.Fact, with func(*bbolt.Tx) error, end func(error)) {
 	d, err := decide("status", l, facts...)
 	if err != nil {
 		t.log.Error("status refused", "err", err)
+		end(err)
 		return
 	}
+	d.with = with
 	paid, _ := facts[0].(charge.PaidFact)
 	if d.next.State == charge.Paid && l.charge.State != charge.Paid && t.printer != nil && l.charge.Present && !paid.Late {
 		d.issue = append(d.issue, slip{
@@ -292,14 +312,16 @@ func (t *Terminal) learn(l *live, facts []charge.Fact) {
 			l.paidAt = wall
 		}
 		t.changed(l, nil)
+		end(nil)
 	}
 	d.refused = func(err error) {
 		// The end-to-end id credits another charge already.
 		if m := mismatchOf(facts[0]); m != nil && errors.Is(err, ledger.ErrConflict) {
-			t.learn(l, []charge.Fact{*m})
+			t.learnWith(l, []charge.Fact{*m}, with, end)
 			return
 		}
 		t.fatal = err
+		end(err)
 	}
 	t.commit(d)
 }
@@ -433,8 +455,8 @@ func errorCode(c charge.Charge, cause error) string {
 	return display.ErrProvider
 }
 
-// reference is the short name of a charge on screen: its random part.
-func reference(id charge.ID) string {
+// shortName is what the screen calls a charge: its random part.
+func shortName(id charge.ID) string {
 	s := string(id)
 	return strings.ToUpper(s[max(0, len(s)-8):])
 }

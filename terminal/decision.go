@@ -36,6 +36,11 @@ type decision struct {
 	issue []slip
 	print *printChange
 
+	// with is the caller's part of the transaction; reference makes a new
+	// charge idempotent.
+	with      func(*bbolt.Tx) error
+	reference *reference
+
 	// then runs on the loop after the commit; refused when it did not happen.
 	then    func(issued []queue.Job)
 	refused func(error)
@@ -79,7 +84,11 @@ func Migrations() []store.Migration {
 		_, err := tx.CreateBucketIfNotExists(openBucket)
 		return err
 	}}
-	return slices.Concat(ledger.Migrations, queue.Migrations, []store.Migration{own})
+	references := store.Migration{Name: "terminal: references of callers", Do: func(tx *bbolt.Tx) error {
+		_, err := tx.CreateBucketIfNotExists(referenceBucket)
+		return err
+	}}
+	return slices.Concat(ledger.Migrations, queue.Migrations, []store.Migration{own, references})
 }
 
 // decide applies facts to a charge and makes a decision of them.
@@ -124,9 +133,9 @@ func (t *Terminal) committed(d *decision, closing []charge.ID, issued []queue.Jo
 		if errors.Is(err, store.ErrOutcomeUnknown) {
 			return // Run sees the store's failure
 		}
-		t.log.Error("not recorded", "decision", d.name, "err", err)
 		if d.refused == nil {
 			// Memory and disk would part: end, and take up from the disk.
+			t.log.Error("not recorded", "decision", d.name, "err", err)
 			t.fatal = fmt.Errorf("%s: %w", d.name, err)
 			return
 		}
@@ -166,6 +175,16 @@ func (t *Terminal) committed(d *decision, closing []charge.ID, issued []queue.Jo
 // write puts a decision into a transaction. It may run more than once for one
 // commit and has no effect outside tx.
 func (d *decision) write(tx *bbolt.Tx, at ledger.Stamp, closing []charge.ID) ([]queue.Job, error) {
+	if d.reference != nil {
+		if err := d.reference.claim(tx); err != nil {
+			return nil, err
+		}
+	}
+	if d.with != nil {
+		if err := d.with(tx); err != nil {
+			return nil, err
+		}
+	}
 	for _, f := range d.facts {
 		if a, ok := f.(charge.AttemptFact); ok && a.State == charge.Accepted && d.private != nil {
 			hash, err := ledger.KeyedHash(tx, []byte(d.private.Code))

@@ -152,7 +152,7 @@ func (t *Terminal) view() display.View {
 		return v
 	}
 	m, _ := t.merchant(l.charge.Merchant)
-	v.Charge, v.Reference, v.Payee = string(l.charge.ID), reference(l.charge.ID), m.Name
+	v.Charge, v.Reference, v.Payee = string(l.charge.ID), shortName(l.charge.ID), m.Name
 	v.Amount = l.charge.Amount
 	switch s.state {
 	case display.QR:

@@ -43,6 +43,8 @@ import (
 	"sync"
 	"time"
 
+	"go.etcd.io/bbolt"
+
 	"github.com/ssg-safe/agent/charge"
 	"github.com/ssg-safe/agent/display"
 	"github.com/ssg-safe/agent/ledger"
@@ -111,6 +113,8 @@ type Request struct {
 	Source      string // who asks: keypad, api, demo
 	// Present puts the charge on the kiosk's screen and prints its code.
 	Present bool
+	// With is written in the commit that records the charge; nil: nothing.
+	With func(*bbolt.Tx) error
 }
 
 // Errors of [Terminal.Start] a caller can branch on.
@@ -125,6 +129,10 @@ var (
 	ErrAmount = errors.New("the amount is outside the limits")
 	// ErrMerchant: no such merchant.
 	ErrMerchant = errors.New("unknown merchant")
+	// ErrReference: the reference names a charge that was asked for otherwise.
+	ErrReference = errors.New("the reference is taken by another charge")
+	// ErrNoCharge: there is no such charge in this ledger.
+	ErrNoCharge = errors.New("no such charge")
 )
 
 // Terminal is the loop. Make one with [New] and start [Terminal.Run]; the
@@ -289,8 +297,10 @@ func (t *Terminal) Drawn(d display.Drawn) {
 }
 
 // Start records a new charge and begins to create it at its provider. It
-// returns the charge's id after the commit. The errors are those above, and
-// the store's ErrFull and ErrOutcomeUnknown.
+// returns the charge's id after the commit. A request with a Reference is
+// idempotent: asked again by the same Source it returns the same id, and
+// ErrReference if it asks for something else. The other errors are those
+// above, and the store's ErrFull and ErrOutcomeUnknown.
 func (t *Terminal) Start(ctx context.Context, r Request) (charge.ID, error) {
 	type answer struct {
 		id  charge.ID

@@ -1,0 +1,187 @@
+package terminal
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/ssg-safe/agent/charge"
+	"github.com/ssg-safe/agent/display"
+	"github.com/ssg-safe/agent/ledger"
+)
+
+// What other people ask of the terminal: the fleet, later the local API.
+
+// Credit records evidence of money from somebody else than the charge's own
+// provider, such as the hub's signed word. The evidence must match the charge
+// as a provider's would, else it is recorded as a mismatch. It returns after
+// the commit; money that is recorded already commits nothing. with is written
+// in the same transaction. Errors: ErrNoCharge, the store's.
+func (t *Terminal) Credit(ctx context.Context, id charge.ID, ev charge.Evidence, with func(*bbolt.Tx) error) error {
+	result := make(chan error, 1)
+	err := t.ask(ctx, func() {
+		t.lookFor(id, func(l *live, err error) {
+			if err != nil {
+				result <- err
+				return
+			}
+			l.later(func() {
+				f := l.charge.Credit(ev)
+				if f == nil {
+					result <- nil
+					return
+				}
+				t.learnWith(l, []charge.Fact{f}, with, func(err error) { result <- err })
+			})
+		})
+	})
+	if err != nil {
+		return err
+	}
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Hint says that something may have happened to a charge: its provider is
+// asked at once. It never blocks, and proves nothing.
+func (t *Terminal) Hint(id charge.ID) {
+	select {
+	case t.inbox <- func() {
+		if l := t.charges[id]; l != nil {
+			l.watch.next = t.clock.Up()
+		}
+	}:
+	default:
+	}
+}
+
+// Showing returns the charges whose payer may be paying just now: the one
+// whose code is on the screen, or being verified.
+func (t *Terminal) Showing(ctx context.Context) ([]charge.Charge, error) {
+	var out []charge.Charge
+	err := t.ask(ctx, func() {
+		if l := t.charges[t.session.charge]; l != nil && (t.session.state == display.QR || t.session.state == display.Verifying) {
+			out = append(out, l.charge)
+		}
+	})
+	return out, err
+}
+
+// lookFor gets a charge, from the ledger if it is not open any more.
+func (t *Terminal) lookFor(id charge.ID, then func(*live, error)) {
+	if l := t.charges[id]; l != nil {
+		then(l, nil)
+		return
+	}
+	t.perform(t.asks, func(context.Context) input {
+		c, err := t.fold(id)
+		return func() {
+			if l := t.charges[id]; l != nil {
+				then(l, nil)
+				return
+			}
+			if err != nil {
+				then(nil, err)
+				return
+			}
+			l := &live{charge: c, began: -1}
+			l.watch.start(t.clock.Up(), c.State)
+			l.watch.late = 1 << 30 // closed: only this is recorded
+			l.watch.payments = len(c.Payments)
+			t.charges[id] = l
+			t.order = append(t.order, id)
+			then(l, nil)
+		}
+	})
+}
+
+// fold reads a closed charge out of the ledger. It reads all of it; money for
+// closed charges is rare.
+func (t *Terminal) fold(id charge.ID) (charge.Charge, error) {
+	var facts []charge.Fact
+	needle := []byte(`"charge":"` + string(id) + `"`)
+	err := t.store.View(func(tx *bbolt.Tx) error {
+		for _, raw := range ledger.Entries(tx, ledger.Position{}) {
+			if !bytes.Contains(raw, needle) {
+				continue
+			}
+			e, err := ledger.Decode(raw)
+			if err != nil {
+				return err
+			}
+			proof := bytes.Clone(e.Evidence)
+			if string(proof) == "null" {
+				proof = nil
+			}
+			f, err := charge.Decode(e.Kind, e.Data, proof)
+			if err != nil {
+				return err
+			}
+			if f != nil && f.Subject() == id {
+				facts = append(facts, f)
+			}
+		}
+		return nil
+	})
+	if err == nil && len(facts) == 0 {
+		err = fmt.Errorf("%w: %s", ErrNoCharge, id)
+	}
+	if err != nil {
+		return charge.Charge{}, err
+	}
+	return charge.Fold(facts)
+}
+
+var referenceBucket = []byte("references")
+
+// reference is a caller's own name for a charge, kept for ever, with a digest
+// of what was asked for.
+type reference struct {
+	key    string
+	Charge charge.ID `json:"charge"`
+	Digest string    `json:"digest"`
+}
+
+func newReference(r Request, id charge.ID) *reference {
+	asked, _ := json.Marshal(struct { // of plain values: cannot fail
+		Merchant, Description string
+		Amount                int64
+		Present               bool
+		Payer                 privatePayer
+	}{r.Merchant, r.Description, int64(r.Amount), r.Present, fromPayer(r.Payer)})
+	sum := sha256.Sum256(asked)
+	return &reference{key: r.Source + "\x00" + r.Reference, Charge: id, Digest: fmt.Sprintf("%x", sum[:16])}
+}
+
+// knownReference says that the charge exists already.
+type knownReference struct{ id charge.ID }
+
+func (k knownReference) Error() string { return "the reference names charge " + string(k.id) }
+
+// claim takes the reference, or fails with knownReference or ErrReference.
+func (r *reference) claim(tx *bbolt.Tx) error {
+	b := tx.Bucket(referenceBucket)
+	if raw := b.Get([]byte(r.key)); raw != nil {
+		var old reference
+		if err := json.Unmarshal(raw, &old); err != nil {
+			return fmt.Errorf("reference: %w", err)
+		}
+		if old.Digest != r.Digest {
+			return fmt.Errorf("%w: %s", ErrReference, old.Charge)
+		}
+		return knownReference{old.Charge}
+	}
+	raw, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return b.Put([]byte(r.key), raw)
+}

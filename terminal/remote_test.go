@@ -1,0 +1,130 @@
+package terminal_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/ssg-safe/agent/charge"
+	"github.com/ssg-safe/agent/display"
+	"github.com/ssg-safe/agent/ledger"
+	"github.com/ssg-safe/agent/money"
+	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/terminal"
+)
+
+func fromHub(r *rig, id charge.ID, amount money.Amount, e2e string) charge.Evidence {
+	c := r.fold(id)
+	a, _ := c.Accepted()
+	return charge.Evidence{
+		Source: charge.FromHub, Route: "fake", Account: "acc", Attempt: a.N, ProviderID: a.ProviderID,
+		Word: "PAGO", Amount: &amount, EndToEnd: e2e, Digest: "signed",
+	}
+}
+
+// mark is a caller's own part of a commit.
+func mark(n *int) func(*bbolt.Tx) error {
+	return func(*bbolt.Tx) error { *n++; return nil }
+}
+
+func TestCreditFromTheHub(t *testing.T) {
+	bubble(t, func(r *rig) {
+		id := r.begin()
+		marks := 0
+		ev := fromHub(r, id, 1234, "E1")
+		if err := r.term.Credit(r.Context(), id, ev, mark(&marks)); err != nil {
+			r.Fatal(err)
+		}
+		r.pass(0)
+		r.shows(display.Paid)
+		if c := r.fold(id); c.State != charge.Paid || c.Payments[0].Evidence.Source != charge.FromHub {
+			r.Errorf("state %s on %+v", c.State, c.Payments)
+		}
+		commits := r.store.Stats().Commits
+		if err := r.term.Credit(r.Context(), id, ev, mark(&marks)); err != nil {
+			r.Fatal(err)
+		}
+		r.pass(0)
+		if n := r.store.Stats().Commits - commits; n != 0 || marks != 1 {
+			r.Errorf("the same word again made %d commits and %d marks", n, marks)
+		}
+		if err := r.term.Credit(r.Context(), "T00100000000000000000000X", ev, nil); !errors.Is(err, terminal.ErrNoCharge) {
+			r.Errorf("got %v, want ErrNoCharge", err)
+		}
+	})
+}
+
+func TestCreditOfAClosedCharge(t *testing.T) {
+	bubble(t, func(r *rig) {
+		id := r.begin()
+		r.pass(2 * time.Hour) // expired, watched, forgotten
+		r.restart(true)
+		if err := r.term.Credit(r.Context(), id, fromHub(r, id, 1234, "E1"), nil); err != nil {
+			r.Fatal(err)
+		}
+		r.pass(time.Second)
+		r.shows(display.Idle)
+		if c := r.fold(id); c.State != charge.Paid || !c.Late {
+			r.Errorf("state %s, late %v", c.State, c.Late)
+		}
+		r.stop()
+		if sums := r.audit().Sums; sums[ledger.CustomerCredit] != -1234 {
+			r.Errorf("sums %v", sums)
+		}
+		r.start()
+	})
+}
+
+func TestHintAsksAtOnce(t *testing.T) {
+	bubble(t, func(r *rig) {
+		id := r.begin()
+		r.pass(40 * time.Second)
+		asked := r.route.questions()
+		r.route.pays(1234, "E1")
+		r.term.Hint(id)
+		r.pass(0)
+		r.shows(display.Paid)
+		if n := r.route.questions() - asked; n != 1 {
+			r.Errorf("%d questions after a hint, want 1", n)
+		}
+	})
+}
+
+func TestReferences(t *testing.T) {
+	bubble(t, func(r *rig) {
+		req := terminal.Request{Amount: 1000, Source: "fleet", Reference: "order-1"}
+		marks := 0
+		req.With = mark(&marks)
+		first, err := r.term.Start(r.Context(), req)
+		if err != nil {
+			r.Fatal(err)
+		}
+		again, err := r.term.Start(r.Context(), req)
+		if err != nil || again != first {
+			r.Errorf("asked again: %s, %v; want %s", again, err, first)
+		}
+		r.restart(true)
+		if again, err = r.term.Start(r.Context(), req); err != nil || again != first {
+			r.Errorf("asked again after a restart: %s, %v; want %s", again, err, first)
+		}
+		req.Amount = 1001
+		if _, err := r.term.Start(r.Context(), req); !errors.Is(err, terminal.ErrReference) {
+			r.Errorf("asked for another amount: %v, want ErrReference", err)
+		}
+		req.Source = "api"
+		if other, err := r.term.Start(r.Context(), req); err != nil || other == first {
+			r.Errorf("another caller's reference: %s, %v", other, err)
+		}
+		r.pass(time.Second)
+		if n := len(r.route.intents); n != 2 {
+			r.Errorf("%d charges were created at the provider, want 2", n)
+		}
+		if marks != 2 {
+			r.Errorf("%d marks were committed, want 2", marks)
+		}
+		r.route.answer(providers.StatusExpired)
+		r.pass(10 * time.Second)
+	})
+}
