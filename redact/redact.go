@@ -201,6 +201,6 @@ func format(f fmt.State, verb rune, masked string) {
 	case 's', 'v', 'q':
 		fmt.Fprintf(f, fmt.FormatString(f, verb), masked)
 	default:
-		io.WriteString(f, masked) //nolint:errcheck // fmt.State never fails
+		io.WriteString(f, masked) // fmt.State never fails
 	}
 }
