@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"log/slog"
 	"reflect"
 	"time"
@@ -62,20 +63,32 @@ func NewSigner(key ed25519.PrivateKey) (*Signer, error) {
 }
 
 // Kid is the id of the key.
-func (s *Signer) Kid() string { return s.kid }
+func (s Signer) Kid() string { return s.kid }
 
 // String is the id of the key.
-func (s *Signer) String() string { return s.kid }
+func (s Signer) String() string { return s.kid }
+
+// Format prints the id of the key whatever the verb.
+func (s Signer) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.kid) }
 
 // LogValue logs the id of the key.
-func (s *Signer) LogValue() slog.Value { return slog.StringValue(s.kid) }
+func (s Signer) LogValue() slog.Value { return slog.StringValue(s.kid) }
+
+// asToken is the value to sign or to fill; false for a nil pointer.
+func asToken(v any) (token, bool) {
+	t, ok := v.(token)
+	if p := reflect.ValueOf(v); ok && p.Kind() == reflect.Pointer && p.IsNil() {
+		return nil, false
+	}
+	return t, ok
+}
 
 // Sign makes a token of an Ack, Pay or ChargeRequest, which must be of that
 // typ. It signs nothing that Open would not take.
 //
 // Errors: ErrType, ErrMalformed, ErrTooLarge.
-func (s *Signer) Sign(typ string, claims any) (string, error) {
-	t, ok := claims.(token)
+func (s Signer) Sign(typ string, claims any) (string, error) {
+	t, ok := asToken(claims)
 	if !ok || t.typ() != typ {
 		return "", fmt.Errorf("sign %T as %s: %w", claims, typ, ErrType)
 	}
@@ -136,7 +149,7 @@ func (k Keys) Open(token []byte, typ, aud string, now time.Time, clockTrusted bo
 
 func (k Keys) open(raw []byte, typ, aud string, now time.Time, clockTrusted bool, into any) error {
 	target := reflect.ValueOf(into)
-	if t, ok := into.(token); !ok || target.Kind() != reflect.Pointer || target.IsNil() || t.typ() != typ {
+	if t, ok := asToken(into); !ok || target.Kind() != reflect.Pointer || t.typ() != typ {
 		return fmt.Errorf("%w: into %T", ErrType, into)
 	}
 	if len(raw) > MaxToken {
@@ -168,7 +181,10 @@ func (k Keys) open(raw []byte, typ, aud string, now time.Time, clockTrusted bool
 	if err != nil {
 		return err
 	}
-	if len(sig) != ed25519.SignatureSize || !ed25519.Verify(pub, raw[:len(first)+1+len(second)], sig) {
+	if len(sig) != ed25519.SignatureSize {
+		return fmt.Errorf("%w: signature of %d bytes", ErrMalformed, len(sig))
+	}
+	if !ed25519.Verify(pub, raw[:len(first)+1+len(second)], sig) {
 		return ErrSignature
 	}
 	value := reflect.New(target.Type().Elem())
