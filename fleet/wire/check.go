@@ -76,11 +76,19 @@ func needText(name, s string) error {
 // stamp is a time as it is written.
 func stamp(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
 
+// when checks a time that is in UTC already.
 func when(name string, t time.Time) error {
 	if t.IsZero() || t.Year() < 1970 || t.Year() > 9999 {
 		return fmt.Errorf("%w: %s", ErrMalformed, name)
 	}
 	return nil
+}
+
+func optionalWhen(name string, t time.Time) error {
+	if t.IsZero() {
+		return nil
+	}
+	return when(name, t)
 }
 
 func clock(q string) error {

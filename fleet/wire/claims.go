@@ -145,7 +145,7 @@ func (p Pay) check() error {
 		return fmt.Errorf("%w: %s with %d cents", ErrMalformed, p.Status, p.Cents)
 	}
 	return all(p.Claims.check(), id("charge", p.Charge), optionalID("end_to_end", p.EndToEnd), id("route", p.Route),
-		text("account", p.Account), needText("provider_id", p.ProviderID), id("digest", p.Digest))
+		text("account", p.Account), needText("provider_id", p.ProviderID), id("digest", p.Digest), optionalWhen("paid_at", p.PaidAt))
 }
 
 func (r ChargeRequest) check() error {

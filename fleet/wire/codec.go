@@ -115,13 +115,14 @@ func Decode[M Message](payload []byte) (M, error) {
 		err = read(raw, &m, func() error { return versionOf(raw) })
 	}
 	if err == nil {
+		m = m.utc().(M)
 		err = m.check()
 	}
 	if err != nil {
 		var zero M
 		return zero, fmt.Errorf("decode %s: %w", zero.Channel(), err)
 	}
-	return m.utc().(M), nil
+	return m, nil
 }
 
 // versionOf checks v of an object whose names have been checked.

@@ -169,7 +169,7 @@ func (m PayGet) utc() Message { return m }
 
 func (m State) check() error {
 	if !m.On {
-		return all(id("sid", m.SID), optionalID("boot", m.Boot), text("version", m.Version))
+		return all(id("sid", m.SID), optionalID("boot", m.Boot), text("version", m.Version), optionalWhen("at", m.At))
 	}
 	return all(id("sid", m.SID), id("boot", m.Boot), needText("version", m.Version), when("at", m.At))
 }

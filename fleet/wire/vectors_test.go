@@ -322,6 +322,8 @@ func tokenVectors(t testing.TB) tokenFile {
 		{"malformed", "pay: no charge", edit(t, pay, exampleCharge, ``)},
 		{"malformed", "pay: half a surrogate pair", edit(t, pay, `tx_93b1c2`, `tx_\ud800`)},
 		{"malformed", "pay: time without zone", edit(t, pay, `12:00:03Z`, `12:00:03`)},
+		{"malformed", "pay: time before 1970", edit(t, pay, `2026-07-01T12:00:03Z`, `1970-01-01T00:00:00+01:00`)},
+		{"malformed", "pay: time after 9999", edit(t, pay, `2026-07-01T12:00:03Z`, `9999-12-31T23:00:00-03:00`)},
 		{"malformed", "pay: time as a number", edit(t, pay, `"2026-07-01T12:00:03Z"`, `1782907203`)},
 	} {
 		add(c.want, "claims: "+c.name, TypPay, jws(hubKey, payHead, c.body), now, true)
@@ -568,6 +570,7 @@ func messageVectors(t testing.TB) []messageVector {
 	add("malformed", "state: on is missing", ChannelState, `"on":true,`, ``)
 	add("malformed", "state: on without at", ChannelState, `,"at":"2026-07-01T12:00:05.25Z"`, ``)
 	add("ok", "state: time with an offset", ChannelState, `12:00:05.25Z`, `09:00:05.25-03:00`)
+	add("malformed", "state: time before 1970", ChannelState, `2026-07-01T12:00:05.25Z`, `1970-01-01T00:00:00+01:00`)
 	add("malformed", "state: time without zone", ChannelState, `12:00:05.25Z`, `12:00:05.25`)
 	add("malformed", "state: time as a number", ChannelState, `"2026-07-01T12:00:05.25Z"`, `1782907205`)
 	add("malformed", "hello: head without hash", ChannelHello, `"head":{"epoch":1,"seq":3,"hash":"`+exampleHead(t, 3).Hash.String()+`"}`, `"head":{"epoch":1,"seq":3}`)
