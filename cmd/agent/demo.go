@@ -112,7 +112,7 @@ func runDemo(ctx context.Context, g *globals, f demoFlags) error {
 	defer stop()
 
 	cfg := demoConfig(dir, f)
-	transport := http.RoundTripper(http.DefaultTransport)
+	transport := http.RoundTripper(providers.NewTransport())
 	if f.sim == "" {
 		sim, err := openDemoSim(dir, f, log)
 		if err != nil {
