@@ -1,100 +1,73 @@
-package bench
+package main
 
 import (
-	"database/sql"
-	"path/filepath"
+	"encoding/json"
 	"testing"
 
 	"github.com/joncrlsn/dque"
-	_ "modernc.org/sqlite" // database/sql driver "sqlite"
-
-	_ "github.com/ssg-safe/agent/ledger" // what is compared
-	_ "github.com/ssg-safe/agent/queue"
-	_ "github.com/ssg-safe/agent/store"
 )
 
-// record is what one durable operation leaves behind.
-type record struct {
-	Op   string
-	Data []byte
-}
-
-// openDque opens a dque that syncs every item to disk, as our store does.
-func openDque(tb testing.TB, dir string) *dque.DQue {
-	tb.Helper()
-	q, err := dque.NewOrOpen("queue", dir, 1000, func() any { return new(record) })
-	if err != nil {
-		tb.Fatal(err)
-	}
-	if q.Turbo() {
-		tb.Fatal("dque does not sync every item")
-	}
-	tb.Cleanup(func() { q.Close() })
-	return q
-}
-
-// openSQLite opens an outbox in SQLite that is durable at every commit.
-func openSQLite(tb testing.TB, dir string) *sql.DB {
-	tb.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "outbox.db")+
-		"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=busy_timeout(10000)&_txlock=immediate")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { db.Close() })
-	if _, err := db.Exec(`create table outbox (seq integer primary key autoincrement, op text not null unique, data blob not null)`); err != nil {
-		tb.Fatal(err)
-	}
-	return db
-}
-
-// The peers work as the comparison assumes: what was written is there after
-// opening again, and SQLite really has the settings asked for.
+// The peers work as the comparison assumes: what was recorded is there after
+// opening again, and SQLite really has the settings that were asked for.
 func TestPeersAreDurable(t *testing.T) {
-	want := record{"op-1", []byte("entry")}
+	const op, data = "op-1", "entry"
 	t.Run("dque", func(t *testing.T) {
 		dir := t.TempDir()
-		q := openDque(t, dir)
-		if err := q.Enqueue(&want); err != nil {
-			t.Fatal(err)
-		}
-		if err := q.Close(); err != nil {
-			t.Fatal(err)
-		}
-		got, err := openDque(t, dir).Peek()
+		s, err := newDque(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r := got.(*record); r.Op != want.Op || string(r.Data) != string(want.Data) {
-			t.Errorf("got %+v, want %+v", *r, want)
+		if err := s.record(t.Context(), op, []byte(data)); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.close(); err != nil {
+			t.Fatal(err)
+		}
+		q, err := dque.Open("queue", dir, dqueSegment, func() any { return new(dqueItem) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer q.Close()
+		got, err := q.Peek()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if item, ok := got.(*dqueItem); !ok || item.Op != op || string(item.Data) != data {
+			t.Errorf("after opening again: %+v", got)
 		}
 	})
 	t.Run("sqlite", func(t *testing.T) {
-		dir := t.TempDir()
-		db := openSQLite(t, dir)
-		var journal string
-		var synchronous int
-		if err := db.QueryRow(`pragma journal_mode`).Scan(&journal); err != nil {
+		s, err := newSQLite(t.TempDir())
+		if err != nil {
 			t.Fatal(err)
 		}
-		if err := db.QueryRow(`pragma synchronous`).Scan(&synchronous); err != nil {
+		defer s.close()
+		if err := s.record(t.Context(), op, []byte(data)); err != nil {
 			t.Fatal(err)
 		}
-		if journal != "wal" || synchronous != 2 {
-			t.Errorf("journal %s, synchronous %d; want wal and 2 (FULL)", journal, synchronous)
+		db := s.(sqliteSubject).db
+		for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2"} {
+			var got string
+			if err := db.QueryRow("pragma " + pragma).Scan(&got); err != nil {
+				t.Fatal(err)
+			}
+			if got != want {
+				t.Errorf("pragma %s is %s, want %s", pragma, got, want)
+			}
 		}
-		if _, err := db.Exec(`insert into outbox (op, data) values (?, ?)`, want.Op, want.Data); err != nil {
+		var gotOp, gotData string
+		if err := db.QueryRow("select op, data from outbox").Scan(&gotOp, &gotData); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := db.Exec(`insert into outbox (op, data) values (?, ?)`, want.Op, want.Data); err == nil {
-			t.Error("the same operation was accepted twice")
-		}
-		var got record
-		if err := db.QueryRow(`select op, data from outbox`).Scan(&got.Op, &got.Data); err != nil {
-			t.Fatal(err)
-		}
-		if got.Op != want.Op || string(got.Data) != string(want.Data) {
-			t.Errorf("got %+v, want %+v", got, want)
+		if gotOp != op || gotData != data {
+			t.Errorf("row %s, %s", gotOp, gotData)
 		}
 	})
+}
+
+func TestPayload(t *testing.T) {
+	var c content
+	if got := payload(); len(got) != payloadSize || json.Unmarshal(got, &c) != nil {
+		t.Errorf("payload of %d bytes: %s", len(got), got)
+	}
 }

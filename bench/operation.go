@@ -1,0 +1,253 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/ssg-safe/agent/ledger"
+	"github.com/ssg-safe/agent/queue"
+	"github.com/ssg-safe/agent/store"
+)
+
+// payloadSize is the content of one operation in bytes, the same for all.
+const payloadSize = 350
+
+// content is that content; the peers get its bytes ready-made.
+type content struct {
+	Note string `json:"note"`
+}
+
+// ours is the durable operation as the terminal does it: the operation id is
+// looked up, an entry is chained, indexed and made the head, and a job is put,
+// in one transaction, through the committer. It is charged with encoding its
+// content, its job and its envelope, which adds about as much again.
+type ours struct {
+	store *store.Store
+	stop  context.CancelFunc
+	ended chan error
+}
+
+func newOurs(ctx context.Context, dir string, size int64) (*ours, error) {
+	o := store.Options{
+		Path: filepath.Join(dir, "store.db"), Size: size,
+		Migrations: slices.Concat(ledger.Migrations, queue.Migrations),
+	}
+	if err := store.Create(ctx, o); err != nil {
+		return nil, err
+	}
+	st, err := store.Open(o)
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	u := &ours{store: st, stop: stop, ended: make(chan error, 1)}
+	go func() { u.ended <- st.Run(ctx) }()
+	return u, nil
+}
+
+var (
+	stamp = ledger.Stamp{
+		Wall: time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC), Boot: "4be0643f-1d98-573b-97cd-ca98a65347dd", Up: time.Hour, Quality: ledger.Synced,
+	}
+	postings = []ledger.Posting{{Account: ledger.PixClearing, Amount: 1050}, {Account: ledger.Sales, Amount: -1050}}
+)
+
+func (u *ours) record(ctx context.Context, op string, payload []byte) error {
+	var data content
+	data.Note = string(payload[len(`{"note":"`) : len(payload)-len(`"}`)])
+	return u.store.Commit(ctx, store.Op{Name: "bench", New: true, Do: func(tx *bbolt.Tx) error {
+		draft := ledger.Draft{Op: op, Kind: "charge.paid", Actor: "terminal", Postings: postings, Data: data}
+		if _, err := ledger.Append(tx, stamp, draft); err != nil {
+			return err
+		}
+		_, err := queue.Put(tx, queue.Job{Op: op, Kind: "print", State: "queued", Subject: op, Created: stamp.Wall})
+		return err
+	}})
+}
+
+func (u *ours) close() error {
+	u.stop()
+	return errors.Join(<-u.ended, u.store.Close())
+}
+
+// payload is the content's bytes.
+func payload() []byte {
+	raw, err := json.Marshal(content{strings.Repeat("x", payloadSize-len(`{"note":""}`))})
+	if err != nil {
+		panic(err)
+	}
+	return raw
+}
+
+// producers that record at the same time.
+var producers = []int{1, 8, 32}
+
+// contest is the state of the comparison.
+type contest struct {
+	names    []string
+	subjects []subject
+	us       *ours
+	disk     *probe
+	next     atomic.Int64
+	rates    map[int][][]float64 // by producers, subject: operations a second, round by round
+	group    map[int][]float64   // by producers: our operations in a commit
+}
+
+// measureOperation lets all subjects take turns on one disk.
+func measureOperation(ctx context.Context, e *env, s *section) error {
+	rounds, cell := e.count(30, 5), 200*time.Millisecond
+	if e.quick {
+		cell = 100 * time.Millisecond
+	}
+	c := &contest{names: []string{"this store", "dque", "SQLite"}, rates: map[int][][]float64{}, group: map[int][]float64{}}
+	for _, n := range producers {
+		c.rates[n] = make([][]float64, len(c.names))
+	}
+	dir := filepath.Join(e.dir, "operation")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	var err error
+	if c.disk, err = newProbe(dir); err != nil {
+		return err
+	}
+	defer c.disk.close()
+	for round := range rounds {
+		if err := c.open(ctx, dir, round); err != nil {
+			return err
+		}
+		if err := c.round(ctx, round, cell); err != nil {
+			return errors.Join(err, c.shut())
+		}
+	}
+	if err := c.shut(); err != nil {
+		return err
+	}
+	c.report(s, rounds, cell)
+	return nil
+}
+
+// open makes new files for all when ours fills up.
+func (c *contest) open(ctx context.Context, dir string, round int) error {
+	const size = 512 << 20
+	if c.us != nil && c.us.store.Stats().Free > size/2 {
+		return nil
+	}
+	if err := c.shut(); err != nil {
+		return err
+	}
+	dir = filepath.Join(dir, fmt.Sprint(round))
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	us, err := newOurs(ctx, dir, size)
+	if err != nil {
+		return err
+	}
+	c.us, c.subjects = us, []subject{us}
+	for _, peer := range []func(string) (subject, error){newDque, newSQLite} {
+		p, err := peer(dir)
+		if err != nil {
+			return errors.Join(err, c.shut())
+		}
+		c.subjects = append(c.subjects, p)
+	}
+	return nil
+}
+
+func (c *contest) shut() error {
+	var errs []error
+	for _, s := range c.subjects {
+		errs = append(errs, s.close())
+	}
+	c.us, c.subjects = nil, nil
+	return errors.Join(errs...)
+}
+
+// round lets each subject work once for each number of producers. Who begins
+// changes from round to round.
+func (c *contest) round(ctx context.Context, round int, cell time.Duration) error {
+	data := payload()
+	for _, n := range producers {
+		for i := range c.subjects {
+			i = (i + round) % len(c.subjects)
+			before := c.us.store.Stats()
+			rate, err := c.cell(ctx, c.subjects[i], n, cell, data)
+			if err != nil {
+				return fmt.Errorf("%s, %d producers: %w", c.names[i], n, err)
+			}
+			c.rates[n][i] = append(c.rates[n][i], rate)
+			if c.subjects[i] == subject(c.us) {
+				after := c.us.store.Stats()
+				c.group[n] = append(c.group[n], float64(after.Ops-before.Ops)/float64(after.Commits-before.Commits))
+			}
+		}
+		for range 50 {
+			if err := c.disk.once(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// cell is one subject's turn: n producers, each recording one operation after
+// the other. It returns operations a second.
+func (c *contest) cell(ctx context.Context, s subject, n int, length time.Duration, data []byte) (float64, error) {
+	var wg sync.WaitGroup
+	var done atomic.Int64
+	errs := make([]error, n)
+	began := time.Now()
+	for i := range n {
+		wg.Go(func() {
+			for time.Since(began) < length && errs[i] == nil {
+				op := fmt.Sprintf("charge/B00101M8023P%09d/payment/1", c.next.Add(1))
+				if errs[i] = s.record(ctx, op, data); errs[i] == nil {
+					done.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return float64(done.Load()) / time.Since(began).Seconds(), errors.Join(errs...)
+}
+
+// report forms ratios within rounds, and tells their medians.
+func (c *contest) report(s *section, rounds int, cell time.Duration) {
+	s.say("%d rounds of %v for each, taking turns; %d bytes of content; ratios are medians of the ratios round by round, quartiles in brackets.",
+		rounds, cell, payloadSize)
+	out := [][]string{{"producers", "this store, full operation", "in a commit", "dque, enqueue", "SQLite, insert", "÷ dque", "÷ SQLite", "target"}}
+	for _, n := range producers {
+		us := c.rates[n][0]
+		ratio := func(peer int) (string, float64) {
+			var list []float64
+			for i := range us {
+				list = append(list, us[i]/c.rates[n][peer][i])
+			}
+			return fmt.Sprintf("%.2f [%.2f–%.2f]", median(list), quantile(list, .25), quantile(list, .75)), median(list)
+		}
+		toDque, a := ratio(1)
+		toSQLite, b := ratio(2)
+		verdict := "none: one producer pays two flushes against one"
+		if least := map[int]float64{8: 1.3, 32: 2}[n]; least != 0 {
+			verdict = s.target(fmt.Sprintf("%d producers ≥ %.1f×", n, least), a >= least && b >= least)
+		}
+		row := []string{fmt.Sprint(n), perSecond(us), fmt.Sprintf("%.1f", median(c.group[n])), perSecond(c.rates[n][1]), perSecond(c.rates[n][2]), toDque, toSQLite, verdict}
+		out = append(out, row)
+	}
+	s.table(out)
+	s.say("The disk in the same run: 4 KiB and its fdatasync p50 %s, p99 %s.", ms(quantile(c.disk.took, .5)), ms(quantile(c.disk.took, .99)))
+}
+
+func perSecond(rates []float64) string { return fmt.Sprintf("%.0f/s", median(rates)) }
