@@ -29,7 +29,7 @@
 //
 // # Layout
 //
-// A screen is composed at seven levels of roominess until it fits: large figures
+// A screen is composed at eight levels of roominess until it fits: large figures
 // and signs shrink, then gaps, then what can be missed goes. Texts are wrapped,
 // never cut; only names from outside end in "..." where their line does. Below 36
 // by 14 cells there is only a message.

@@ -57,7 +57,7 @@ func (s *session) draw(ctx context.Context) {
 func (p *pen) picture(all bool) time.Duration {
 	sh := p.newest()
 	m := moment{elapsed: time.Since(sh.at), now: p.opts.Now()}
-	var qr bool
+	var qr, settled bool
 	// The size is read again by the very Show that uses it.
 	for range 3 {
 		w, h := p.screen.Size()
@@ -70,12 +70,13 @@ func (p *pen) picture(all bool) time.Duration {
 		case changed:
 			p.screen.Show()
 		}
-		if w2, h2 := p.screen.Size(); w2 == w && h2 == h {
+		w2, h2 := p.screen.Size()
+		if settled = w2 == w && h2 == h; settled {
 			break
 		}
 		all = true
 	}
-	p.report(Drawn{View: sh.view, QR: qr}, sh.n)
+	p.report(Drawn{View: sh.view, QR: qr && settled}, sh.n)
 	return animated(sh.view, m)
 }
 

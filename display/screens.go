@@ -127,10 +127,8 @@ func (p *painter) hints(v View) []hint {
 		return []hint{{"ENTER", p.t.keyConfirm}, {"←", p.t.keyCorrect}, {"ESC", p.t.keyCancel}}
 	case Creating, QR:
 		return []hint{{"ESC", p.t.keyCancel}}
-	case Expired:
-		return []hint{{"ENTER", p.t.keyRetry}, {"ESC", p.t.keyBack}}
-	case Cancelled, Error:
-		return []hint{{"ESC", p.t.keyBack}}
+	case Paid, Expired, Cancelled, Error:
+		return []hint{{"ENTER", p.t.keyBack}}
 	}
 	return nil
 }

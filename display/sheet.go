@@ -15,7 +15,8 @@ const (
 	roomy = iota
 	ample
 	usual
-	tight // signs and amounts at their smallest
+	plain // amounts at their smallest
+	tight // signs, too
 	dense // no gaps
 	flat  // no signs, amounts as plain text
 	bare  // what can be missed is missing
@@ -24,8 +25,9 @@ const (
 
 // How large signs and amounts are drawn, and the rows of a gap, by level.
 var (
-	scales = [levels]int{3, 2, 2, 1, 1, 0, 0}
-	gaps   = [levels]int{2, 2, 1, 1, 0, 0, 0}
+	signs   = [levels]int{3, 2, 2, 2, 1, 1, 0, 0}
+	amounts = [levels]int{3, 2, 2, 1, 1, 1, 0, 0}
+	gaps    = [levels]int{2, 2, 1, 1, 1, 0, 0, 0}
 )
 
 // measure is the widest a paragraph gets: longer lines are hard to read.
@@ -88,7 +90,7 @@ func (s *sheet) label(name, value string) {
 // picture adds a bitmap as large as the level allows and reports whether there
 // was room for one.
 func (s *sheet) picture(r role, bitmap []string) bool {
-	for scale := scales[s.level]; scale > 0; scale-- {
+	for scale := signs[s.level]; scale > 0; scale-- {
 		if rows := blocks(bitmap, scale); utf8.RuneCountInString(rows[0]) <= s.w {
 			s.rows(r, rows)
 			return true
@@ -99,7 +101,7 @@ func (s *sheet) picture(r role, bitmap []string) bool {
 
 // amount adds a sum of money in large digits, else as text.
 func (s *sheet) amount(r role, a money.Amount) {
-	rows := price(a.BRL(), s.w, scales[s.level])
+	rows := price(a.BRL(), s.w, amounts[s.level])
 	if rows == nil {
 		rows = []string{a.BRL()}
 	}

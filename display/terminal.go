@@ -66,10 +66,10 @@ func openTerminal(ctx context.Context, device string, deadline time.Duration) (t
 		case r = <-opened:
 		case <-time.After(deadline):
 			r.err = ctx.Err()
+			g.restore()
 		}
 	}
 	if r.err != nil {
-		g.restore()
 		g.close()
 		return terminal{}, r.err
 	}

@@ -10,31 +10,31 @@ import (
 // texts is everything a payer reads, in one language. Glyphs are limited to
 // what the recommended console fonts have: no check mark, no ellipsis.
 type texts struct {
-	demo                          string
-	network, printer, clock       string
-	pending                       string // after the count
-	starting, startingFile        string
-	idle, idleHint                string
-	amount, amountHint            string
-	min, max                      string
-	creating, creatingHint        string
-	scan, scanHint                string
-	payee, reference, expiresIn   string
-	usePrinted, usePrintedHint    string
-	noRoom, noRoomHint            string
-	verifying, verifyingHint      string
-	paid, paidWord, confirmedAt   string
-	takeReceipt                   string
-	expired, expiredHint          string
-	cancelled, cancelledHint      string
-	doNotPay, discardPrinted      string
-	failed, support, code         string
-	unavailable, unavailableHint  string
-	tiny                          string
-	keyConfirm, keyCancel         string
-	keyCorrect, keyRetry, keyBack string
-	faults                        map[string]fault
-	unknownFault                  fault
+	demo                         string
+	network, printer, clock      string
+	pending                      string // after the count
+	starting, startingFile       string
+	idle, idleHint               string
+	amount, amountHint           string
+	min, max                     string
+	creating, creatingHint       string
+	scan, scanHint               string
+	payee, reference, expiresIn  string
+	usePrinted, usePrintedHint   string
+	noRoom, noRoomHint           string
+	verifying, verifyingHint     string
+	paid, paidWord, confirmedAt  string
+	takeReceipt                  string
+	expired, expiredHint         string
+	cancelled, cancelledHint     string
+	doNotPay, discardPrinted     string
+	failed, support, code        string
+	unavailable, unavailableHint string
+	tiny                         string
+	keyConfirm, keyCancel        string
+	keyCorrect, keyBack          string
+	faults                       map[string]fault
+	unknownFault                 fault
 }
 
 // fault is what an error code says: what happened and what to do.
@@ -86,8 +86,7 @@ var portuguese = texts{
 	keyConfirm:      "Confirmar",
 	keyCancel:       "Cancelar",
 	keyCorrect:      "Corrigir",
-	keyRetry:        "Tentar de novo",
-	keyBack:         "Voltar",
+	keyBack:         "Voltar ao início",
 	unknownFault:    fault{"Não foi possível continuar.", "Tente de novo. Se o erro continuar, chame um atendente."},
 	faults: map[string]fault{
 		ErrNetwork:   {"Sem conexão com o banco.", "Tente de novo em alguns minutos ou use outra forma de pagamento."},
@@ -151,8 +150,7 @@ var english = texts{
 	keyConfirm:      "Confirm",
 	keyCancel:       "Cancel",
 	keyCorrect:      "Correct",
-	keyRetry:        "Try again",
-	keyBack:         "Back",
+	keyBack:         "Back to the start",
 	unknownFault:    fault{"It was not possible to go on.", "Try again. If the error stays, call staff."},
 	faults: map[string]fault{
 		ErrNetwork:   {"No connection to the bank.", "Try again in some minutes or use another means of payment."},
