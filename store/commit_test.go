@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -482,5 +483,45 @@ func TestReaderAtTheLimit(t *testing.T) {
 	}
 	if err := s.Commit(t.Context(), store.Op{New: true, Do: put("k", "x")}); err != nil {
 		t.Errorf("after the reader: %v", err)
+	}
+}
+
+// TestManyAtOnce is for the race detector: producers, readers, a backup and
+// statistics at the same time; each producer reads its own writes.
+func TestManyAtOnce(t *testing.T) {
+	o := storetest.Options(t, nil, rows)
+	o.Size = 4 << 20
+	s := storetest.Run(t, o)
+	var wg sync.WaitGroup
+	for p := range 8 {
+		wg.Go(func() {
+			for i := range 50 {
+				key, no := fmt.Sprintf("p%d-%03d", p, i), errors.New("no")
+				err := s.Commit(t.Context(), store.Op{Name: key, New: true, Do: func(tx *bbolt.Tx) error {
+					if err := put(key, "x")(tx); err != nil || i%10 != 9 {
+						return err
+					}
+					return no
+				}})
+				if err != nil && (i%10 != 9 || !errors.Is(err, no)) {
+					t.Errorf("%s: %v", key, err)
+				}
+				if got := content(t, s); (got[key] == "x") != (err == nil) {
+					t.Errorf("%s: reads %q after %v", key, got[key], err)
+				}
+			}
+		})
+	}
+	wg.Go(func() {
+		for range 20 {
+			if err := s.Backup(io.Discard); err != nil {
+				t.Error(err)
+			}
+			s.Stats()
+		}
+	})
+	wg.Wait()
+	if st := s.Stats(); st.Ops != 360 || st.Commits > 360 {
+		t.Errorf("stats %+v, want 360 operations", st)
 	}
 }
