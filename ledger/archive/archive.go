@@ -413,7 +413,7 @@ func scanSegment(dir string, s segment, prev ledger.Head) (scan, error) {
 		raw := bytes.TrimSuffix(line, []byte{'\n'})
 		next, err := link(&r, s, raw)
 		if err != nil {
-			if s.open() { // a torn write; what follows it was never flushed
+			if s.open() && !errors.Is(err, ErrBroken) { // a torn write; what follows it was never flushed
 				r.cut = true
 				break
 			}
@@ -438,7 +438,7 @@ func link(r *scan, s segment, raw []byte) (ledger.Head, error) {
 	if r.entries > 0 || r.head != (ledger.Head{}) {
 		next, err := follows(r.head, raw)
 		if err == nil && r.entries == 0 && next.Position != s.first {
-			err = fmt.Errorf("entry %v begins it", next.Position)
+			err = fmt.Errorf("%w: entry %v begins it", ErrBroken, next.Position)
 		}
 		return next, err
 	}
@@ -447,7 +447,7 @@ func link(r *scan, s segment, raw []byte) (ledger.Head, error) {
 		return ledger.Head{}, err
 	}
 	if e.Position() != s.first {
-		return ledger.Head{}, fmt.Errorf("entry %v begins it", e.Position())
+		return ledger.Head{}, fmt.Errorf("%w: entry %v begins it", ErrBroken, e.Position())
 	}
 	r.first.Position = ledger.Position{Epoch: e.Epoch, Seq: e.Seq - 1}
 	if err := r.first.Hash.UnmarshalText([]byte(e.Prev)); err != nil {
