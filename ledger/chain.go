@@ -30,8 +30,13 @@ var (
 	kCursor = []byte("cursor/") // + consumer -> Head
 )
 
-// fill is how full pages become in buckets whose keys only grow.
-const fill = 0.95
+// How full pages become when they are split: in buckets whose keys only grow,
+// and in the index, where operation ids mostly begin with something that grows.
+// bbolt's own 0.5 costs a fifth more file for each entry.
+const (
+	fillGrowing = 1.0
+	fillIndex   = 0.8
+)
 
 // Migrations of the ledger, for the composition root.
 var Migrations = []store.Migration{{Name: "ledger: entries, index, cursors, private data", Do: migrate1}}
@@ -145,11 +150,12 @@ func Append(tx *bbolt.Tx, at Stamp, d Draft) (Entry, error) {
 	digest := sha256.Sum256(raw[content:])
 	op := []byte(d.Op)
 	ops := tx.Bucket(bOps)
+	ops.FillPercent = fillIndex
 	if row := ops.Get(op); row != nil {
 		return existing(tx, d.Op, row, digest)
 	}
 	entries := tx.Bucket(bEntries)
-	entries.FillPercent = fill
+	entries.FillPercent = fillGrowing
 	key := next.key()
 	if err := entries.Put(key, raw); err != nil {
 		return Entry{}, fmt.Errorf("append %s: %w", d.Op, err)
@@ -232,6 +238,16 @@ func Entries(tx *bbolt.Tx, from Position) iter.Seq2[Position, []byte] {
 		}
 	}
 }
+
+// entryCost is what an entry of 470 bytes takes in the file at most, in bytes:
+// measured 680 in large commits and 900 in commits of its own, with a payable
+// code of 200 bytes beside every fifth.
+const entryCost = 1000
+
+// Capacity is how many entries of usual size a store file of the given size in
+// bytes holds before the soft limit. The default file of 128 MiB holds 125,829:
+// at 80 charges a day of 5 entries each, 314 days without a hub.
+func Capacity(fileSize int64) int64 { return (fileSize - fileSize/16) / entryCost }
 
 // NextNSU returns the next number of those that people hold in hand: 1, 2, 3 …
 // without gaps, because it is part of the transaction.

@@ -71,7 +71,7 @@ func PutCheckpoint(tx *bbolt.Tx, s Signed, pub ed25519.PublicKey) error {
 		return fmt.Errorf("keep checkpoint: %w", err)
 	}
 	b := tx.Bucket(bCheckpoints)
-	b.FillPercent = fill
+	b.FillPercent = fillGrowing
 	key := c.Head.Position.key()
 	return b.Put(key, store.Seal(key, raw))
 }

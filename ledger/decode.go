@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -26,7 +27,7 @@ func decode(raw []byte) (e Entry, content int, err error) {
 	if len(raw) > maxEntry {
 		return Entry{}, 0, fmt.Errorf("%w: %d bytes", ErrMalformed, len(raw))
 	}
-	s := scanner{b: raw}
+	s := scanner{b: raw, text: string(raw)}
 	s.lit(`{"v":`)
 	v := s.number(math.MaxInt32)
 	if !s.bad && v != Version {
@@ -73,35 +74,31 @@ func decode(raw []byte) (e Entry, content int, err error) {
 }
 
 // scanner reads the one spelling of an entry; after a mismatch bad is set and
-// nothing moves any more.
+// nothing moves any more. text is a copy of b, of which all strings are parts.
 type scanner struct {
-	b   []byte
-	i   int
-	bad bool
+	b    []byte
+	text string
+	i    int
+	bad  bool
 }
 
 func (s *scanner) lit(want string) {
-	if s.bad || len(s.b)-s.i < len(want) || string(s.b[s.i:s.i+len(want)]) != want {
+	if s.bad || !strings.HasPrefix(s.text[s.i:], want) {
 		s.bad = true
 		return
 	}
 	s.i += len(want)
 }
 
-// take returns the bytes up to the next one that ok refuses.
-func (s *scanner) take(ok func(byte) bool) []byte {
-	start := s.i
-	for !s.bad && s.i < len(s.b) && ok(s.b[s.i]) {
-		s.i++
-	}
-	return s.b[start:s.i]
-}
-
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
 func (s *scanner) number(limit uint64) uint64 {
-	digits := s.take(isDigit)
-	n, err := strconv.ParseUint(string(digits), 10, 64)
+	start := s.i
+	for !s.bad && s.i < len(s.b) && isDigit(s.b[s.i]) {
+		s.i++
+	}
+	digits := s.text[start:s.i]
+	n, err := strconv.ParseUint(digits, 10, 64)
 	if err != nil || n > limit || len(digits) > 1 && digits[0] == '0' {
 		s.bad = true
 		return 0
@@ -110,16 +107,36 @@ func (s *scanner) number(limit uint64) uint64 {
 }
 
 func (s *scanner) amount() money.Amount {
-	digits := s.take(func(c byte) bool { return isDigit(c) || c == '-' })
-	n, err := strconv.ParseInt(string(digits), 10, 64)
-	if err != nil || strconv.FormatInt(n, 10) != string(digits) {
-		s.bad = true
+	negative := s.i < len(s.b) && s.b[s.i] == '-'
+	limit := uint64(math.MaxInt64)
+	if negative {
+		s.i++
+		limit++
+	}
+	n := s.number(limit)
+	if negative {
+		s.bad = s.bad || n == 0 // -0
+		return money.Amount(-n)
 	}
 	return money.Amount(n)
 }
 
+// quoted returns what comes before the next quotation mark.
+func (s *scanner) quoted() string {
+	if s.bad {
+		return ""
+	}
+	n := strings.IndexByte(s.text[s.i:], '"')
+	if n < 0 {
+		s.bad = true
+		return ""
+	}
+	s.i += n
+	return s.text[s.i-n : s.i]
+}
+
 func (s *scanner) token(mayBeEmpty bool) string {
-	t := string(s.take(func(c byte) bool { return c != '"' }))
+	t := s.quoted()
 	if !isToken(t) && (t != "" || !mayBeEmpty) {
 		s.bad = true
 	}
@@ -127,19 +144,39 @@ func (s *scanner) token(mayBeEmpty bool) string {
 }
 
 func (s *scanner) hash() string {
-	t := s.take(func(c byte) bool { return c != '"' })
-	var h Hash
-	if h.UnmarshalText(t) != nil {
+	t := s.quoted()
+	if !isHash(t) {
 		s.bad = true
 	}
-	return string(t)
+	return t
 }
 
+// wall reads "2006-01-02T15:04:05.000Z". time.Parse takes other spellings too,
+// and is slow.
 func (s *scanner) wall() time.Time {
-	t := string(s.take(func(c byte) bool { return c != '"' }))
-	at, err := time.Parse(wallFormat, t)
-	if err != nil || at.Format(wallFormat) != t {
+	t := s.quoted()
+	if len(t) != len(wallFormat) {
 		s.bad = true
+		return time.Time{}
+	}
+	var n [7]int // year, month, day, hour, minute, second, millisecond
+	field := 0
+	for i := range len(t) {
+		switch c := wallFormat[i]; {
+		case !isDigit(c):
+			s.bad = s.bad || t[i] != c
+			field++
+		case isDigit(t[i]):
+			n[field] = 10*n[field] + int(t[i]-'0')
+		default:
+			s.bad = true
+		}
+	}
+	at := time.Date(n[0], time.Month(n[1]), n[2], n[3], n[4], n[5], n[6]*int(time.Millisecond), time.UTC)
+	y, m, d := at.Date()
+	h, min, sec := at.Clock()
+	if y != n[0] || int(m) != n[1] || d != n[2] || h != n[3] || min != n[4] || sec != n[5] {
+		s.bad = true // 30 February, 24:00, second 60
 	}
 	return at
 }
@@ -161,7 +198,9 @@ func (s *scanner) value() json.RawMessage {
 func (s *scanner) postings() []Posting {
 	var ps []Posting
 	for !s.bad && s.i < len(s.b) && s.b[s.i] != ']' {
-		if len(ps) > 0 {
+		if ps == nil {
+			ps = make([]Posting, 0, 4)
+		} else {
 			s.lit(",")
 		}
 		s.lit(`{"account":"`)

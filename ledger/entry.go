@@ -67,16 +67,23 @@ func (h Hash) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, h[:])
 
 // UnmarshalText reads 64 lower-case hex digits.
 func (h *Hash) UnmarshalText(text []byte) error {
-	if len(text) != 64 {
-		return fmt.Errorf("hash of %d characters, want 64", len(text))
-	}
-	for _, c := range text {
-		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return fmt.Errorf("hash with %q, want lower-case hex", c)
-		}
+	if !isHash(string(text)) {
+		return fmt.Errorf("hash %.70q: want 64 lower-case hex digits", text)
 	}
 	_, err := hex.Decode(h[:], text)
 	return err
+}
+
+func isHash(s string) bool {
+	if len(s) != 64 {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; !isDigit(c) && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
 }
 
 // Head is an entry's position and hash: it stands for the whole chain up to it.

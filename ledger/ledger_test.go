@@ -17,6 +17,8 @@ import (
 
 	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/money"
+	"github.com/ssg-safe/agent/store"
+	"github.com/ssg-safe/agent/store/storetest"
 )
 
 func amount(cents int64) money.Amount { return money.Amount(cents) }
@@ -308,4 +310,30 @@ func TestReadAndEntries(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// TestCapacity fills a store with new entries, and a payable code for every
+// fifth, until it refuses.
+func TestCapacity(t *testing.T) {
+	o := options(t)
+	o.Size = 4 << 20
+	s := storetest.Run(t, o)
+	var n int64
+	var err error
+	for ; err == nil; n++ {
+		op := fmt.Sprintf("charge/%025d/%d", n/5, n%5)
+		err = s.Commit(t.Context(), store.Op{New: true, Do: func(tx *bbolt.Tx) error {
+			if _, err := ledger.Append(tx, stamp(0), paid(op, 100)); err != nil || n%5 != 0 {
+				return err
+			}
+			return ledger.PutPrivate(tx, day0, op, make([]byte, 200))
+		}})
+	}
+	want := ledger.Capacity(o.Size)
+	if !errors.Is(err, store.ErrFull) || n < want || n > want*5/4 {
+		t.Errorf("%d entries, then %v; Capacity promises %d", n, err, want)
+	}
+	if got := ledger.Capacity(store.DefaultSize); got != 125_829 {
+		t.Errorf("capacity of the default file %d, documented as 125,829", got)
+	}
 }

@@ -25,11 +25,13 @@ func PutPrivate(tx *bbolt.Tx, at time.Time, subject string, data []byte) error {
 		return err
 	}
 	when := binary.BigEndian.AppendUint64(nil, uint64(max(at.UnixMilli(), 0)))
-	if err := tx.Bucket(bPrivateAge).Put(append(when, subject...), []byte{}); err != nil {
+	rows, ages := tx.Bucket(bPrivate), tx.Bucket(bPrivateAge)
+	rows.FillPercent, ages.FillPercent = fillIndex, fillIndex
+	if err := ages.Put(append(when, subject...), []byte{}); err != nil {
 		return fmt.Errorf("keep private data of %s: %w", subject, err)
 	}
 	key := []byte(subject)
-	if err := tx.Bucket(bPrivate).Put(key, store.Seal(key, append(when[:8:8], data...))); err != nil {
+	if err := rows.Put(key, store.Seal(key, append(when[:8:8], data...))); err != nil {
 		return fmt.Errorf("keep private data of %s: %w", subject, err)
 	}
 	return nil

@@ -3,6 +3,7 @@ package ledger
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 
@@ -93,7 +94,7 @@ func verifyEntry(ops *bbolt.Bucket, last Head, pos Position, raw []byte, r *Repo
 		return broken("it says it is %v", e.Position())
 	case pos.Epoch != last.Epoch || pos.Seq != last.Seq+1:
 		return broken("it follows %v", last.Position)
-	case e.Prev != last.Hash.String():
+	case !last.Hash.is(e.Prev):
 		return broken("it names %s as the hash of %v, which is %v", e.Prev, last.Position, last.Hash)
 	}
 	digest := sha256.Sum256(raw[content:])
@@ -111,6 +112,12 @@ func verifyEntry(ops *bbolt.Bucket, last Head, pos Position, raw []byte, r *Repo
 	r.Entries++
 	r.Bytes += int64(len(raw))
 	return nil
+}
+
+// is reports whether text is the hash in hex, without an allocation.
+func (h Hash) is(text string) bool {
+	var buf [64]byte
+	return string(hex.AppendEncode(buf[:0], h[:])) == text
 }
 
 // holds checks that h is the anchor or an entry of the chain.
