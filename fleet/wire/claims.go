@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/ssg-safe/agent/ledger"
@@ -139,7 +140,7 @@ func (p Pay) check() error {
 		return fmt.Errorf("%w: status %.80q", ErrMalformed, p.Status)
 	}
 	switch {
-	case p.Ver == 0 || p.Attempt < 1:
+	case p.Ver == 0 || p.Attempt < 1 || p.Attempt > math.MaxInt32:
 		return fmt.Errorf("%w: ver %d, attempt %d", ErrMalformed, p.Ver, p.Attempt)
 	case p.Cents < 0 || p.Cents == 0 && p.Status == "paid":
 		return fmt.Errorf("%w: %s with %d cents", ErrMalformed, p.Status, p.Cents)

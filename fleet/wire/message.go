@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -180,7 +181,7 @@ func (m Hello) check() error {
 		return fmt.Errorf("%w: device %.80q", ErrMalformed, m.Device)
 	case m.Ctr > MaxCounter:
 		return fmt.Errorf("%w: ctr %d", ErrMalformed, m.Ctr)
-	case m.Pending < 0 || m.Free < 0:
+	case m.Pending < 0 || m.Pending > math.MaxInt32 || m.Free < 0:
 		return fmt.Errorf("%w: pending %d, free %d", ErrMalformed, m.Pending, m.Free)
 	}
 	return all(id("sid", m.SID), needText("version", m.Version), clock(m.Clock))
