@@ -333,6 +333,26 @@ func TestCapacity(t *testing.T) {
 	if !errors.Is(err, store.ErrFull) || n < want || n > want*5/4 {
 		t.Errorf("%d entries, then %v; Capacity promises %d", n, err, want)
 	}
+	// On the full store: a checkpoint every 50 entries, everything acknowledged,
+	// all of it pruned, and there is room again.
+	for seq := uint64(50); seq < uint64(n); seq += 50 {
+		checkpoint(t, s, seq)
+	}
+	head := headOf(t, s)
+	mustDo(t, s, func(tx *bbolt.Tx) error { return ledger.Acknowledge(tx, "hub", head) })
+	pruned := 0
+	for last := 1; last > 0; pruned += last {
+		mustDo(t, s, func(tx *bbolt.Tx) (err error) {
+			last, err = ledger.Prune(tx, ledger.Retention{Consumers: []string{"hub"}, Key: pub(), Now: stamp(1000)})
+			return err
+		})
+	}
+	if pruned < int(n)-100 {
+		t.Errorf("pruned %d of %d", pruned, n)
+	}
+	if st := s.Stats(); st.Full || st.Free < st.Size/2 {
+		t.Errorf("after pruning: %+v", st)
+	}
 	if got := ledger.Capacity(store.DefaultSize); got != 125_829 {
 		t.Errorf("capacity of the default file %d, documented as 125,829", got)
 	}

@@ -24,12 +24,12 @@ type Retention struct {
 	// no limit.
 	Entries uint64
 	// Limit of entries to delete in one call, so that it fits into the reserve
-	// of a full store; 0 is 256. It is exceeded only if the nearest checkpoint
+	// of a full store; 0 is 64. It is exceeded only if the nearest checkpoint
 	// lies further.
 	Limit uint64
 }
 
-const pruneLimit = 256
+const pruneLimit = 64
 
 // Prune deletes the oldest entries with their index rows, and returns how many.
 // It deletes nothing that a consumer has not acknowledged, and stops only at a
