@@ -286,16 +286,16 @@ const cancelGrace = 4 * time.Second
 
 // learn records facts about money or an end.
 func (t *Terminal) learn(l *live, facts []charge.Fact) {
-	t.learnWith(l, facts, nil, func(error) {})
+	t.learnWith(l, facts, nil, func(charge.Fact, error) {})
 }
 
 // learnWith records facts together with the caller's part of the transaction,
 // and says how it ended.
-func (t *Terminal) learnWith(l *live, facts []charge.Fact, with func(*bbolt.Tx) error, end func(error)) {
+func (t *Terminal) learnWith(l *live, facts []charge.Fact, with func(*bbolt.Tx) error, end func(charge.Fact, error)) {
 	d, err := decide("status", l, facts...)
 	if err != nil {
 		t.log.Error("status refused", "err", err)
-		end(err)
+		end(nil, err)
 		return
 	}
 	d.with = with
@@ -312,7 +312,7 @@ func (t *Terminal) learnWith(l *live, facts []charge.Fact, with func(*bbolt.Tx) 
 			l.paidAt = wall
 		}
 		t.changed(l, nil)
-		end(nil)
+		end(facts[0], nil)
 	}
 	d.refused = func(err error) {
 		// The end-to-end id credits another charge already.
@@ -321,7 +321,7 @@ func (t *Terminal) learnWith(l *live, facts []charge.Fact, with func(*bbolt.Tx) 
 			return
 		}
 		t.fatal = err
-		end(err)
+		end(nil, err)
 	}
 	t.commit(d)
 }

@@ -11,6 +11,7 @@ type EventKind string
 // Events are told after the commit of what they tell.
 const (
 	ChargeCreated EventKind = "charge_created" // the code is known: Charge, Code
+	ChargeResumed EventKind = "charge_resumed" // as created, after a restart
 	ChargePaid    EventKind = "charge_paid"    // Charge with its payments
 	ChargeEnded   EventKind = "charge_ended"   // expired, cancelled or failed
 	PaymentOdd    EventKind = "payment_odd"    // a second or mismatched payment: a person must look

@@ -144,6 +144,9 @@ func (t *Terminal) view() display.View {
 		State: s.state, Amount: s.amount, ErrorCode: s.code,
 		Status: display.Status{Network: t.network, Printer: t.spool.health, Clock: clockHealth(t.clock.Quality())},
 	}
+	if t.cfg.Pending != nil {
+		v.Status.Pending = t.cfg.Pending()
+	}
 	if s.state == display.Amount {
 		v.Min, v.Max = t.cfg.MinAmount, t.cfg.MaxAmount
 	}

@@ -130,6 +130,7 @@ func (t *Terminal) resume(l *live) {
 			t.session.pending(up)
 		}
 		l.watch.start(up, c.State)
+		t.observe(Event{Kind: ChargeResumed, Charge: c, Code: l.code})
 	case c.State == charge.Paid:
 		l.watch.start(up, c.State)
 		if c.Present && !c.Late {

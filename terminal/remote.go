@@ -18,35 +18,40 @@ import (
 
 // Credit records evidence of money from somebody else than the charge's own
 // provider, such as the hub's signed word. The evidence must match the charge
-// as a provider's would, else it is recorded as a mismatch. It returns after
-// the commit; money that is recorded already commits nothing. with is written
-// in the same transaction. Errors: ErrNoCharge, the store's.
-func (t *Terminal) Credit(ctx context.Context, id charge.ID, ev charge.Evidence, with func(*bbolt.Tx) error) error {
-	result := make(chan error, 1)
+// as a provider's would, else it is recorded as a mismatch. It returns what it
+// recorded after the commit; nil for money that is recorded already, which
+// commits nothing. with is written in the same transaction. Errors:
+// ErrNoCharge, the store's.
+func (t *Terminal) Credit(ctx context.Context, id charge.ID, ev charge.Evidence, with func(*bbolt.Tx) error) (charge.Fact, error) {
+	type outcome struct {
+		fact charge.Fact
+		err  error
+	}
+	result := make(chan outcome, 1)
 	err := t.ask(ctx, func() {
 		t.lookFor(id, func(l *live, err error) {
 			if err != nil {
-				result <- err
+				result <- outcome{err: err}
 				return
 			}
 			l.later(func() {
 				f := l.charge.Credit(ev)
 				if f == nil {
-					result <- nil
+					result <- outcome{}
 					return
 				}
-				t.learnWith(l, []charge.Fact{f}, with, func(err error) { result <- err })
+				t.learnWith(l, []charge.Fact{f}, with, func(f charge.Fact, err error) { result <- outcome{f, err} })
 			})
 		})
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	select {
-	case err := <-result:
-		return err
+	case o := <-result:
+		return o.fact, o.err
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
 }
 

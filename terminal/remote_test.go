@@ -34,7 +34,7 @@ func TestCreditFromTheHub(t *testing.T) {
 		id := r.begin()
 		marks := 0
 		ev := fromHub(r, id, 1234, "E1")
-		if err := r.term.Credit(r.Context(), id, ev, mark(&marks)); err != nil {
+		if _, err := r.term.Credit(r.Context(), id, ev, mark(&marks)); err != nil {
 			r.Fatal(err)
 		}
 		r.pass(0)
@@ -43,14 +43,14 @@ func TestCreditFromTheHub(t *testing.T) {
 			r.Errorf("state %s on %+v", c.State, c.Payments)
 		}
 		commits := r.store.Stats().Commits
-		if err := r.term.Credit(r.Context(), id, ev, mark(&marks)); err != nil {
+		if _, err := r.term.Credit(r.Context(), id, ev, mark(&marks)); err != nil {
 			r.Fatal(err)
 		}
 		r.pass(0)
 		if n := r.store.Stats().Commits - commits; n != 0 || marks != 1 {
 			r.Errorf("the same word again made %d commits and %d marks", n, marks)
 		}
-		if err := r.term.Credit(r.Context(), "T00100000000000000000000X", ev, nil); !errors.Is(err, terminal.ErrNoCharge) {
+		if _, err := r.term.Credit(r.Context(), "T00100000000000000000000X", ev, nil); !errors.Is(err, terminal.ErrNoCharge) {
 			r.Errorf("got %v, want ErrNoCharge", err)
 		}
 	})
@@ -61,7 +61,7 @@ func TestCreditOfAClosedCharge(t *testing.T) {
 		id := r.begin()
 		r.pass(2 * time.Hour) // expired, watched, forgotten
 		r.restart(true)
-		if err := r.term.Credit(r.Context(), id, fromHub(r, id, 1234, "E1"), nil); err != nil {
+		if _, err := r.term.Credit(r.Context(), id, fromHub(r, id, 1234, "E1"), nil); err != nil {
 			r.Fatal(err)
 		}
 		r.pass(time.Second)

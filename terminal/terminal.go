@@ -99,8 +99,9 @@ type Config struct {
 	PaidScreen time.Duration
 	// Profile describes the printer; it is not used without one.
 	Profile printer.Profile
-	// Locale of slips and screen, "pt-BR" or "en".
-	Locale string
+	// Pending counts the entries that the hub does not have yet, for the screen;
+	// nil: there is no hub. It must not block.
+	Pending func() int
 }
 
 // Request asks for a charge.
