@@ -75,7 +75,7 @@ func (t *Terminal) untilNext() time.Duration {
 	}
 	if !t.stopping {
 		for _, l := range t.charges {
-			if l.retryAt != 0 {
+			if l.retryAt != 0 && !l.busy {
 				due(l.retryAt)
 			}
 			if l.lookUp && !l.busy && !l.watch.asking {
@@ -88,7 +88,7 @@ func (t *Terminal) untilNext() time.Duration {
 				due(l.deadline)
 			}
 		}
-		if at, ok := t.spool.due(); ok {
+		if at, ok := t.spool.due(); ok && t.printer != nil {
 			due(at)
 		}
 	}
