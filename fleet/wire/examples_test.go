@@ -122,7 +122,8 @@ func exampleClaims(jti string, ctr uint64, lifetime time.Duration) Claims {
 	}
 }
 
-// exampleTokens has the claims of every token with every member set.
+// exampleTokens has the claims of every token with every member set: an ack, one
+// that wants, a pay, a charge, and an ack that holds.
 func exampleTokens(t testing.TB) []token {
 	return []token{
 		Ack{
@@ -131,7 +132,7 @@ func exampleTokens(t testing.TB) []token {
 		},
 		Ack{
 			Claims: exampleClaims("ack-9c22", 43, time.Hour),
-			Epoch:  1, Seq: 1, Head: exampleHead(t, 1).Hash, Want: &ledger.Position{Epoch: 1, Seq: 2}, Hold: HoldFork,
+			Epoch:  1, Seq: 1, Head: exampleHead(t, 1).Hash, Want: &ledger.Position{Epoch: 1, Seq: 2},
 		},
 		Pay{
 			Claims: exampleClaims("pay-7f3a", 44, 10*time.Minute),
@@ -142,6 +143,10 @@ func exampleTokens(t testing.TB) []token {
 		ChargeRequest{
 			Claims:    exampleClaims("charge-51", 45, 2*time.Minute),
 			Reference: "pedido 2231", Merchant: "loja-1", Amount: 2500, Description: "Pedido 2231", Present: true,
+		},
+		Ack{
+			Claims: exampleClaims("ack-9c23", 46, time.Hour),
+			Epoch:  1, Seq: 3, Head: exampleHead(t, 3).Hash, Hold: HoldEpoch,
 		},
 	}
 }
