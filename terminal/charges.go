@@ -363,9 +363,6 @@ func (t *Terminal) changed(l *live, cause error) {
 				t.log.Warn("late payment: nothing was delivered for it", "charge", c.ID, "amount", c.Amount)
 			}
 		}
-		if !mine || c.Late {
-			t.drop(l)
-		}
 	case charge.Expired, charge.Cancelled, charge.Failed:
 		if l.watch.state == c.State {
 			break
@@ -376,9 +373,6 @@ func (t *Terminal) changed(l *live, cause error) {
 		if mine {
 			t.session.ended(up, c.State, errorCode(c, cause))
 		}
-		if _, accepted := c.Accepted(); !accepted {
-			t.drop(l)
-		}
 	}
 	for _, p := range c.Payments[min(l.watch.payments, len(c.Payments)):] {
 		if p.Mismatch || p.Extra {
@@ -387,22 +381,6 @@ func (t *Terminal) changed(l *live, cause error) {
 		}
 	}
 	l.watch.payments = len(c.Payments)
-}
-
-// drop forgets a charge that needs no more attention; its snapshot goes with
-// the next commit, whatever that is about.
-func (t *Terminal) drop(l *live) {
-	if _, ok := t.charges[l.charge.ID]; !ok {
-		return
-	}
-	delete(t.charges, l.charge.ID)
-	for i, id := range t.order {
-		if id == l.charge.ID {
-			t.order = append(t.order[:i], t.order[i+1:]...)
-			break
-		}
-	}
-	t.closing = append(t.closing, l.charge.ID)
 }
 
 // cancel is the payer's wish to stop.

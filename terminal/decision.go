@@ -151,9 +151,8 @@ func (t *Terminal) committed(d *decision, closing []charge.ID, issued []queue.Jo
 			if d.deadline != 0 {
 				l.deadline, l.known = d.deadline, true
 			}
-			if _, ok := t.charges[l.charge.ID]; !ok && d.fresh {
-				t.charges[l.charge.ID] = l
-				t.order = append(t.order, l.charge.ID)
+			if d.fresh {
+				t.hold(l)
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package terminal
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/ssg-safe/agent/charge"
@@ -11,58 +12,59 @@ import (
 // work starts whatever is due: attempts, questions, prints, screens.
 func (t *Terminal) work() {
 	up := t.clock.Up()
-	was := t.session
 	t.session.tick(up)
-	if was.charge != "" && t.session.charge == "" {
-		t.left(was.charge)
-	}
 	if t.stopping {
 		return
 	}
 	for _, id := range t.order {
-		l := t.charges[id]
-		if l.retryAt != 0 && up >= l.retryAt && !l.busy {
-			t.retry(l)
-			continue
-		}
-		if l.lookUp && !l.busy && !l.watch.asking && up >= l.watch.next {
-			t.find(l)
-			continue
-		}
-		if t.session.charge == id && t.session.state == display.QR && (l.cancel || l.known && up >= l.deadline) {
-			patience := t.cfg.Grace
-			if l.cancel {
-				patience = cancelGrace
-			}
-			t.session.verifying(up + patience + verdict)
-		}
-		route := t.cfg.Routes[l.charge.Route]
-		poll := route.Caps().Poll
-		at, ok := l.due(poll)
-		if !ok {
-			if l.charge.State.Rank() == charge.Expired.Rank() && !l.watch.asking && !l.busy {
-				t.finished = append(t.finished, l)
-			}
-			continue
-		}
-		if up >= at {
-			l.plan(up, poll)
-			t.question(l)
-		}
+		t.step(t.charges[id], up)
 	}
-	for _, l := range t.finished {
-		t.drop(l)
-	}
-	t.finished = t.finished[:0]
+	t.order = slices.DeleteFunc(t.order, t.forget)
 	t.printNext(up)
 }
 
-// left is called when a charge leaves the screen: a paid one needs no more
-// attention then.
-func (t *Terminal) left(id charge.ID) {
-	if l := t.charges[id]; l != nil && l.charge.State == charge.Paid && !l.busy {
-		t.drop(l)
+// step starts what is due about one charge.
+func (t *Terminal) step(l *live, up time.Duration) {
+	if l.retryAt != 0 && up >= l.retryAt && !l.busy {
+		t.retry(l)
+		return
 	}
+	if l.lookUp && !l.busy && !l.watch.asking && up >= l.watch.next {
+		t.find(l)
+		return
+	}
+	if t.session.charge == l.charge.ID && t.session.state == display.QR && (l.cancel || l.known && up >= l.deadline) {
+		patience := t.cfg.Grace
+		if l.cancel {
+			patience = cancelGrace
+		}
+		t.session.verifying(up + patience + verdict)
+	}
+	poll := t.cfg.Routes[l.charge.Route].Caps().Poll
+	if at, ok := l.due(poll); ok && up >= at {
+		l.plan(up, poll)
+		t.question(l)
+	}
+}
+
+// forget drops a charge that needs no more attention: one that is paid and not
+// on the screen, or that ended without money and was asked about for long
+// enough. Its snapshot goes with the next commit, whatever that is about.
+func (t *Terminal) forget(id charge.ID) bool {
+	l := t.charges[id]
+	if l.busy || l.watch.asking || l.charge.State.Open() {
+		return false
+	}
+	if l.charge.State.Rank() >= charge.Paid.Rank() {
+		if t.session.charge == id && !l.charge.Late {
+			return false
+		}
+	} else if _, ok := l.due(t.cfg.Routes[l.charge.Route].Caps().Poll); ok {
+		return false
+	}
+	delete(t.charges, id)
+	t.closing = append(t.closing, id)
+	return true
 }
 
 // untilNext is how long nothing is due.
@@ -109,10 +111,6 @@ func (t *Terminal) key(k display.Key) {
 		})
 	case stop:
 		t.cancel(id)
-	default:
-		if id != "" && t.session.charge == "" {
-			t.left(id)
-		}
 	}
 }
 

@@ -24,8 +24,7 @@ func (t *Terminal) recover() error {
 		err := tx.Bucket(openBucket).ForEach(func(_, raw []byte) error {
 			l, err := t.load(tx, raw)
 			if err == nil {
-				t.charges[l.charge.ID] = l
-				t.order = append(t.order, l.charge.ID)
+				t.hold(l)
 			}
 			return err
 		})
@@ -136,8 +135,6 @@ func (t *Terminal) resume(l *live) {
 		if c.Present && !c.Late {
 			t.session.creating(c.ID, c.Amount)
 			t.session.paid(up, t.cfg.PaidScreen)
-		} else {
-			t.drop(l)
 		}
 	default:
 		l.watch.start(up, c.State)

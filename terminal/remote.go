@@ -80,30 +80,35 @@ func (t *Terminal) Showing(ctx context.Context) ([]charge.Charge, error) {
 	return out, err
 }
 
-// lookFor gets a charge, from the ledger if it is not open any more.
+// lookFor gets a charge, from the ledger if it is not in memory any more. It
+// is read once for all who wait: what one of them records, a second reading
+// could miss.
 func (t *Terminal) lookFor(id charge.ID, then func(*live, error)) {
 	if l := t.charges[id]; l != nil {
 		then(l, nil)
 		return
 	}
+	waiting, reading := t.folds[id]
+	t.folds[id] = append(waiting, then)
+	if reading {
+		return
+	}
 	t.perform(t.asks, func(context.Context) input {
 		c, err := t.fold(id)
 		return func() {
-			if l := t.charges[id]; l != nil {
-				then(l, nil)
-				return
+			var l *live
+			if err == nil {
+				l = &live{charge: c, began: -1}
+				l.watch.start(t.clock.Up(), c.State)
+				l.watch.late = 1 << 30 // closed: only this is recorded
+				l.watch.payments = len(c.Payments)
+				t.hold(l)
 			}
-			if err != nil {
-				then(nil, err)
-				return
+			waiting := t.folds[id]
+			delete(t.folds, id)
+			for _, then := range waiting {
+				then(l, err)
 			}
-			l := &live{charge: c, began: -1}
-			l.watch.start(t.clock.Up(), c.State)
-			l.watch.late = 1 << 30 // closed: only this is recorded
-			l.watch.payments = len(c.Payments)
-			t.charges[id] = l
-			t.order = append(t.order, id)
-			then(l, nil)
 		}
 	})
 }

@@ -162,7 +162,8 @@ type Terminal struct {
 	shown    display.View
 	flight   int // effects and commits under way
 	fatal    error
-	finished []*live // scratch of work
+	// folds are those who wait for a closed charge to be read from the ledger.
+	folds map[charge.ID][]func(*live, error)
 
 	effects sync.WaitGroup
 	// acts is the context of effects that must not be cut short by a shutdown,
@@ -202,6 +203,7 @@ func New(cfg Config, st *store.Store, clock Clock, screen Screen, p Printer, obs
 		inbox:   make(chan input, 64),
 		done:    doneQueue{wake: make(chan struct{}, 1)},
 		charges: map[charge.ID]*live{},
+		folds:   map[charge.ID][]func(*live, error){},
 		session: session{state: display.Starting},
 		calls:   make(chan struct{}, maxCalls),
 	}, nil
@@ -372,6 +374,12 @@ func (t *Terminal) perform(ctx context.Context, f func(ctx context.Context) inpu
 			in()
 		})
 	})
+}
+
+// hold takes a charge into memory until [Terminal.forget].
+func (t *Terminal) hold(l *live) {
+	t.charges[l.charge.ID] = l
+	t.order = append(t.order, l.charge.ID)
 }
 
 // later runs f now, or after the commit about this charge that is under way.
