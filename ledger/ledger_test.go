@@ -129,8 +129,11 @@ func TestAppendRefuses(t *testing.T) {
 		"too large":        {with(func(d *ledger.Draft) { d.Data = strings.Repeat("x", 64<<10) }), stamp(0), ledger.ErrDraft},
 		"year 12026":       {paid("op", 1), ledger.Stamp{Wall: day0.AddDate(10000, 0, 0), Quality: ledger.Synced}, ledger.ErrDraft},
 		"no clock quality": {paid("op", 1), ledger.Stamp{Wall: day0}, ledger.ErrDraft},
-		"clock before boot": {paid("op", 1), ledger.Stamp{Wall: day0, Up: -time.Second, Quality: ledger.Floor},
-			ledger.ErrDraft},
+		"clock before boot": {
+			paid("op", 1),
+			ledger.Stamp{Wall: day0, Up: -time.Second, Quality: ledger.Floor},
+			ledger.ErrDraft,
+		},
 	}
 	s := newStore(t)
 	fillEntries(t, s, 0, 1)

@@ -279,7 +279,7 @@ func TestViewShowsOnlyWhatIsDurable(t *testing.T) {
 			storetest.Create(t, o)
 			synctest.Test(t, func(t *testing.T) {
 				o := o
-				var flushing, flush = make(chan struct{}), make(chan error)
+				flushing, flush := make(chan struct{}), make(chan error)
 				o.Commit = func(tx *bbolt.Tx) error {
 					if err := tx.Commit(); err != nil { // from here on bbolt shows it
 						return err

@@ -39,7 +39,6 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -56,7 +55,6 @@ var ErrBroken = errors.New("the archive is broken")
 const (
 	segmentSize = 1 << 20 // bytes after which a segment is sealed
 	batch       = 256     // entries between two reads of the store
-	every       = time.Hour
 	maxLine     = 16<<10 + 1
 )
 
@@ -79,33 +77,6 @@ func New(s *store.Store, dir string, log *slog.Logger) *Archive {
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Archive{store: s, dir: dir, log: log}
-}
-
-// Run archives at once, then every hour, until ctx ends. Faults of the directory
-// are logged and tried again; it returns an error that wraps ErrBroken when a
-// person has to look, and the store's own when that failed.
-func (a *Archive) Run(ctx context.Context) error {
-	defer a.Close()
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for {
-		head, err := a.Sync(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, ErrBroken), errors.Is(err, store.ErrOutcomeUnknown), errors.Is(err, store.ErrClosed):
-			return err
-		case err != nil:
-			a.log.Warn("archive is behind", "dir", a.dir, "err", err)
-		default:
-			a.log.Debug("archived", "dir", a.dir, "head", head.Position)
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil
-		}
-	}
 }
 
 // Sync archives everything that the ledger holds beyond the archive and

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -355,41 +354,6 @@ func TestDirectoryIsGone(t *testing.T) {
 		t.Error(err)
 	}
 	r.check()
-}
-
-func TestRun(t *testing.T) {
-	o := storetest.Options(t, nil, ledger.Migrations...)
-	storetest.Create(t, o)
-	dir := t.TempDir()
-	synctest.Test(t, func(t *testing.T) {
-		s, stop := storetest.Start(t, o)
-		defer stop()
-		r := &rig{Store: s, t: t, dir: dir}
-		r.add(2, 10)
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan error)
-		go func() { ended <- archive.New(s, dir, nil).Run(ctx) }()
-		synctest.Wait()
-		r.check()
-		r.add(2, 10)
-		if err := os.Chmod(dir, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(61 * time.Minute)
-		synctest.Wait()
-		r.check()
-		if err := os.Remove(r.files()[0]); err != nil {
-			t.Fatal(err)
-		}
-		r.add(1, 10)
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("Run: %v", err)
-		}
-		if err := archive.New(s, dir, nil).Run(t.Context()); !errors.Is(err, archive.ErrBroken) {
-			t.Errorf("Run on an archive that lost everything: %v", err)
-		}
-	})
 }
 
 // TestVerifyNeedsOnlyTheFiles checks damage without a ledger at hand.
