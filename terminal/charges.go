@@ -60,17 +60,19 @@ func (t *Terminal) start(r Request, reply func(charge.ID, error)) {
 		t.send(l)
 	}
 	d.refused = func(err error) {
-		if known, ok := errors.AsType[knownReference](err); ok {
-			if r.Present {
-				t.session.idle()
-			}
-			reply(known.id, nil)
-			return
-		}
-		if r.Present {
+		known, ok := errors.AsType[knownReference](err)
+		_, callers := errors.AsType[callersError](err)
+		switch {
+		case !r.Present:
+		case ok || callers || errors.Is(err, ErrReference):
+			t.session.idle() // no matter of the person in front of it
+		default:
 			t.session.fail(t.clock.Up(), storeCode(err))
 		}
-		reply("", err)
+		if ok {
+			err = nil
+		}
+		reply(known.id, err)
 	}
 	t.commit(d)
 }
@@ -315,6 +317,10 @@ func (t *Terminal) learnWith(l *live, facts []charge.Fact, with func(*bbolt.Tx) 
 		end(facts[0], nil)
 	}
 	d.refused = func(err error) {
+		if _, ok := errors.AsType[callersError](err); ok {
+			end(nil, err)
+			return
+		}
 		// The end-to-end id credits another charge already.
 		if m := mismatchOf(facts[0]); m != nil && errors.Is(err, ledger.ErrConflict) {
 			t.learnWith(l, []charge.Fact{*m}, with, end)

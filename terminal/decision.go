@@ -171,6 +171,12 @@ func (t *Terminal) committed(d *decision, closing []charge.ID, issued []queue.Jo
 	}
 }
 
+// callersError is an error of the caller's own part: it refuses the decision,
+// and says nothing about the store.
+type callersError struct{ error }
+
+func (e callersError) Unwrap() error { return e.error }
+
 // write puts a decision into a transaction. It may run more than once for one
 // commit and has no effect outside tx.
 func (d *decision) write(tx *bbolt.Tx, at ledger.Stamp, closing []charge.ID) ([]queue.Job, error) {
@@ -181,7 +187,7 @@ func (d *decision) write(tx *bbolt.Tx, at ledger.Stamp, closing []charge.ID) ([]
 	}
 	if d.with != nil {
 		if err := d.with(tx); err != nil {
-			return nil, err
+			return nil, callersError{err}
 		}
 	}
 	for _, f := range d.facts {

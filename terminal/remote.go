@@ -2,6 +2,7 @@ package terminal
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -20,8 +21,8 @@ import (
 // provider, such as the hub's signed word. The evidence must match the charge
 // as a provider's would, else it is recorded as a mismatch. It returns what it
 // recorded after the commit; nil for money that is recorded already, which
-// commits nothing. with is written in the same transaction. Errors:
-// ErrNoCharge, the store's.
+// commits nothing. with is written in the same transaction; its error refuses
+// the credit. Errors: ErrNoCharge, ErrStopping, with's, the store's.
 func (t *Terminal) Credit(ctx context.Context, id charge.ID, ev charge.Evidence, with func(*bbolt.Tx) error) (charge.Fact, error) {
 	type outcome struct {
 		fact charge.Fact
@@ -47,12 +48,8 @@ func (t *Terminal) Credit(ctx context.Context, id charge.ID, ev charge.Evidence,
 	if err != nil {
 		return nil, err
 	}
-	select {
-	case o := <-result:
-		return o.fact, o.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+	o, err := wait(ctx, t, result)
+	return o.fact, cmp.Or(err, o.err)
 }
 
 // Hint says that something may have happened to a charge: its provider is

@@ -35,6 +35,7 @@
 package terminal
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -170,6 +171,9 @@ type Terminal struct {
 	// asks of those that only ask.
 	acts, asks context.Context
 	calls      chan struct{} // bounds provider calls under way
+
+	ended chan struct{} // closed when Run ends
+	why   error         // set before that: what askers get
 }
 
 // Open providers calls at one time; a kiosk never needs more.
@@ -206,6 +210,7 @@ func New(cfg Config, st *store.Store, clock Clock, screen Screen, p Printer, obs
 		folds:   map[charge.ID][]func(*live, error){},
 		session: session{state: display.Starting},
 		calls:   make(chan struct{}, maxCalls),
+		ended:   make(chan struct{}),
 	}, nil
 }
 
@@ -239,11 +244,18 @@ type live struct {
 // ends, when it finishes what is under way, bounded to ten seconds. It returns
 // nil after such a shutdown and the store's error when a commit's outcome is
 // unknown: then the process must end.
-func (t *Terminal) Run(ctx context.Context) error {
-	acts, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	t.acts, t.asks = acts, ctx
+func (t *Terminal) Run(ctx context.Context) (err error) {
+	var stopActs, stopAsks context.CancelFunc
+	t.acts, stopActs = context.WithCancel(context.WithoutCancel(ctx))
+	t.asks, stopAsks = context.WithCancel(ctx)
 	defer func() {
-		cancel()
+		t.why = ErrStopping
+		if err != nil {
+			t.why = err
+		}
+		close(t.ended)
+		stopActs()
+		stopAsks()
 		t.effects.Wait()
 	}()
 	if err := t.recover(); err != nil {
@@ -303,7 +315,7 @@ func (t *Terminal) Drawn(d display.Drawn) {
 // returns the charge's id after the commit. A request with a Reference is
 // idempotent: asked again by the same Source it returns the same id, and
 // ErrReference if it asks for something else. The other errors are those
-// above, and the store's ErrFull and ErrOutcomeUnknown.
+// above, With's own, and the store's ErrFull and ErrOutcomeUnknown.
 func (t *Terminal) Start(ctx context.Context, r Request) (charge.ID, error) {
 	type answer struct {
 		id  charge.ID
@@ -316,12 +328,8 @@ func (t *Terminal) Start(ctx context.Context, r Request) (charge.ID, error) {
 	default:
 		return "", ErrBusy
 	}
-	select {
-	case a := <-reply:
-		return a.id, a.err
-	case <-ctx.Done():
-		return "", ctx.Err()
-	}
+	a, err := wait(ctx, t, reply)
+	return a.id, cmp.Or(err, a.err)
 }
 
 // Cancel ends a charge as its payer would by the cancel key: its provider is
@@ -353,15 +361,29 @@ func (t *Terminal) ask(ctx context.Context, f func()) error {
 	ran := make(chan struct{})
 	select {
 	case t.inbox <- func() { f(); close(ran) }:
+	case <-t.ended:
+		return t.why
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	_, err := wait(ctx, t, ran)
+	return err
+}
+
+// wait waits for a reply of the loop, as long as there is one.
+func wait[T any](ctx context.Context, t *Terminal, reply <-chan T) (r T, err error) {
 	select {
-	case <-ran:
-		return nil
+	case r = <-reply:
 	case <-ctx.Done():
-		return ctx.Err()
+		err = ctx.Err()
+	case <-t.ended:
+		select {
+		case r = <-reply:
+		default:
+			err = t.why
+		}
 	}
+	return r, err
 }
 
 // perform runs f in a goroutine of its own and its returned input on the loop.
