@@ -107,7 +107,7 @@ func newKiosk(ctx context.Context, dir string, payAfter time.Duration) (*kiosk, 
 		}},
 		Routes:    map[string]terminal.Route{"ssg": hurried{client}},
 		MinAmount: 100, MaxAmount: 500000, Expiry: 5 * time.Minute, Grace: 10 * time.Second,
-		PaidScreen: time.Minute, Profile: profile, Locale: "pt-BR",
+		PaidScreen: time.Minute, Profile: profile,
 	}, k.store, device.NewClock(time.Time{}), screen, paper{}, nil, nil)
 	if err != nil {
 		return nil, err

@@ -30,12 +30,15 @@ type content struct {
 
 // ours is the durable operation as the terminal does it: the operation id is
 // looked up, an entry is chained, indexed and made the head, and a job is put,
-// in one transaction, through the committer. It is charged with encoding its
-// content, its job and its envelope, which adds about as much again.
+// in one transaction, through the committer. With it the producer's former job
+// goes, which is done by then: a terminal's queue is short. The content, the job
+// and the envelope, which is about as much again, are encoded within it; the
+// peers get bytes.
 type ours struct {
 	store *store.Store
 	stop  context.CancelFunc
 	ended chan error
+	jobs  []uint64 // each producer's last
 }
 
 func newOurs(ctx context.Context, dir string, size int64) (*ours, error) {
@@ -51,7 +54,7 @@ func newOurs(ctx context.Context, dir string, size int64) (*ours, error) {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	u := &ours{store: st, stop: stop, ended: make(chan error, 1)}
+	u := &ours{store: st, stop: stop, ended: make(chan error, 1), jobs: make([]uint64, slices.Max(producers))}
 	go func() { u.ended <- st.Run(ctx) }()
 	return u, nil
 }
@@ -63,17 +66,28 @@ var (
 	postings = []ledger.Posting{{Account: ledger.PixClearing, Amount: 1050}, {Account: ledger.Sales, Amount: -1050}}
 )
 
-func (u *ours) record(ctx context.Context, op string, payload []byte) error {
+func (u *ours) record(ctx context.Context, producer int, op string, payload []byte) error {
 	var data content
 	data.Note = string(payload[len(`{"note":"`) : len(payload)-len(`"}`)])
-	return u.store.Commit(ctx, store.Op{Name: "bench", New: true, Do: func(tx *bbolt.Tx) error {
+	var job queue.Job
+	err := u.store.Commit(ctx, store.Op{Name: "bench", New: true, Do: func(tx *bbolt.Tx) error {
 		draft := ledger.Draft{Op: op, Kind: "charge.paid", Actor: "terminal", Postings: postings, Data: data}
 		if _, err := ledger.Append(tx, stamp, draft); err != nil {
 			return err
 		}
-		_, err := queue.Put(tx, queue.Job{Op: op, Kind: "print", State: "queued", Subject: op, Created: stamp.Wall})
+		if old := u.jobs[producer]; old != 0 {
+			if err := queue.Remove(tx, old); err != nil {
+				return err
+			}
+		}
+		var err error
+		job, err = queue.Put(tx, queue.Job{Op: op, Kind: "print", State: "queued", Subject: op, Created: stamp.Wall})
 		return err
 	}})
+	if err == nil {
+		u.jobs[producer] = job.ID
+	}
+	return err
 }
 
 func (u *ours) close() error {
@@ -213,7 +227,7 @@ func (c *contest) cell(ctx context.Context, s subject, n int, length time.Durati
 		wg.Go(func() {
 			for time.Since(began) < length && errs[i] == nil {
 				op := fmt.Sprintf("charge/B00101M8023P%09d/payment/1", c.next.Add(1))
-				if errs[i] = s.record(ctx, op, data); errs[i] == nil {
+				if errs[i] = s.record(ctx, i, op, data); errs[i] == nil {
 					done.Add(1)
 				}
 			}

@@ -12,9 +12,9 @@ import (
 
 // subject is one way to make an operation durable.
 type subject interface {
-	// record returns when the operation would survive a power cut. It is safe
-	// for concurrent use.
-	record(ctx context.Context, op string, payload []byte) error
+	// record returns when the operation would survive a power cut. Producers
+	// call it concurrently, each with its own number.
+	record(ctx context.Context, producer int, op string, payload []byte) error
 	close() error
 }
 
@@ -43,7 +43,7 @@ func newDque(dir string) (subject, error) {
 	return dqueSubject{q}, nil
 }
 
-func (d dqueSubject) record(_ context.Context, op string, payload []byte) error {
+func (d dqueSubject) record(_ context.Context, _ int, op string, payload []byte) error {
 	return d.queue.Enqueue(&dqueItem{op, payload})
 }
 
@@ -75,7 +75,7 @@ func newSQLite(dir string) (subject, error) {
 	return sqliteSubject{db, insert}, nil
 }
 
-func (s sqliteSubject) record(ctx context.Context, op string, payload []byte) error {
+func (s sqliteSubject) record(ctx context.Context, _ int, op string, payload []byte) error {
 	_, err := s.insert.ExecContext(ctx, op, payload)
 	return err
 }

@@ -17,7 +17,7 @@ func TestPeersAreDurable(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.record(t.Context(), op, []byte(data)); err != nil {
+		if err := s.record(t.Context(), 0, op, []byte(data)); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.close(); err != nil {
@@ -42,7 +42,7 @@ func TestPeersAreDurable(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer s.close()
-		if err := s.record(t.Context(), op, []byte(data)); err != nil {
+		if err := s.record(t.Context(), 0, op, []byte(data)); err != nil {
 			t.Fatal(err)
 		}
 		db := s.(sqliteSubject).db
