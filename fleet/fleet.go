@@ -186,10 +186,20 @@ type Link struct {
 	events  mailbox[wire.Evt]
 	results mailbox[wire.Res]
 
-	warnings, alarms limiter
+	pays    chan wire.Pay           // accepted, for the handler
+	charges chan wire.ChargeRequest // accepted, for the handler
 
-	mu    sync.Mutex // guards what follows
-	state linkState
+	warnings, alarms, outages limiter
+	hints                     hints
+	anchor                    anchor
+
+	// The goroutine of Run owns these.
+	out    outbox
+	cursor cursor
+
+	mu      sync.Mutex // guards what follows
+	state   linkState
+	highest seen // counter and time of what was accepted
 }
 
 // New checks the options. It does no I/O.
@@ -233,9 +243,13 @@ func New(o Options) (*Link, error) {
 	if o.TLS != nil && o.TLS.InsecureSkipVerify {
 		need(false, "the TLS configuration does not verify the broker")
 	}
-	l := &Link{o: o, log: o.Logger, wake: make(chan struct{}, 1)}
+	l := &Link{
+		o: o, log: o.Logger, wake: make(chan struct{}, 1),
+		pays: make(chan wire.Pay, maxPays), charges: make(chan wire.ChargeRequest, maxCharges),
+		cursor: cursor{done: make(chan error, 1)},
+	}
 	l.events.limit, l.results.limit = maxEvents, maxResults
-	l.warnings.every, l.alarms.every = logEvery, alarmEvery
+	l.warnings.every, l.alarms.every, l.outages.every = logEvery, alarmEvery, offlineLog
 	for _, text := range o.Brokers {
 		b, err := parseBroker(text)
 		errs = append(errs, err)

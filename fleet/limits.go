@@ -29,17 +29,18 @@ const (
 
 // Times and sizes of the ledger's way to the hub.
 const (
-	window       = 8 // batches on their way
-	helloWait    = 3 * time.Second
-	stallAfter   = 30 * time.Second
-	maxStall     = 10 * time.Minute
-	wantAgain    = 5 * time.Second        // the same want within this time is one want
-	cursorEvery  = 250 * time.Millisecond // commits of the cursor while batches flow
-	minHold      = time.Minute            // pause before asking a hub that takes nothing
-	maxHold      = 10 * time.Minute
-	poisonLosses = 3
-	minPoison    = 10 * time.Minute // pause before a poisonous entry is tried again
-	maxPoison    = 6 * time.Hour
+	window          = 8 // batches on their way
+	helloWait       = 3 * time.Second
+	stallAfter      = 30 * time.Second
+	maxStall        = 10 * time.Minute
+	wantAgain       = 5 * time.Second        // the same want within this time is one want
+	cursorEvery     = 250 * time.Millisecond // commits of the cursor while batches flow
+	pauseAfterError = time.Second            // before the cursor is tried again
+	minHold         = time.Minute            // pause before asking a hub that takes nothing
+	maxHold         = 10 * time.Minute
+	poisonLosses    = 3
+	minPoison       = 10 * time.Minute // pause before a poisonous entry is tried again
+	maxPoison       = 6 * time.Hour
 	// A checkpoint is kept in the store, for pruning to stop at, each time the
 	// cursor has moved this many entries.
 	checkpointEvery = 64
