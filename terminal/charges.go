@@ -91,7 +91,7 @@ func (t *Terminal) send(l *live) {
 		return
 	}
 	m, _ := t.merchant(l.charge.Merchant)
-	route := t.cfg.Routes[l.charge.Route]
+	route := t.route(l.charge)
 	in := providers.Intent{
 		ID: string(l.charge.ID), Attempt: last.N, Amount: l.charge.Amount, Expiry: l.charge.ExpiryDuration(),
 		Description: l.desc, Account: l.charge.Account, Key: m.Key, Payer: l.payer,
@@ -120,7 +120,7 @@ func (t *Terminal) call(ctx context.Context, limit time.Duration, f func(ctx con
 // answered handles the outcome of create attempt n.
 func (t *Terminal) answered(l *live, n int, sent time.Duration, a providers.Charge, err error) {
 	t.reached(err)
-	caps := t.cfg.Routes[l.charge.Route].Caps()
+	caps := t.route(l.charge).Caps()
 	facts, next := l.charge.Answer(n, a, err, "", caps)
 	if err != nil {
 		t.log.Warn("charge attempt", "charge", l.charge.ID, "attempt", n, "err", err)
@@ -184,7 +184,7 @@ func (t *Terminal) follow(l *live, facts []charge.Fact, next charge.Next, err er
 // made a charge.
 func (t *Terminal) find(l *live) {
 	last, _ := l.charge.Last()
-	route := t.cfg.Routes[l.charge.Route]
+	route := t.route(l.charge)
 	l.watch.asking = true
 	t.call(t.asks, route.Caps().ReadTimeout, func(ctx context.Context) input {
 		a, err := route.GetCharge(ctx, providers.Ref{Charge: string(l.charge.ID), Attempt: last.N})
@@ -245,7 +245,7 @@ func (t *Terminal) question(l *live) {
 		return
 	}
 	ended := t.over(l)
-	route := t.cfg.Routes[l.charge.Route]
+	route := t.route(l.charge)
 	ref := providers.Ref{Charge: string(l.charge.ID), Attempt: a.N, ProviderID: a.ProviderID}
 	l.watch.asking = true
 	t.call(t.asks, route.Caps().ReadTimeout, func(ctx context.Context) input {
@@ -352,7 +352,7 @@ func (t *Terminal) changed(l *live, cause error) {
 	case charge.Pending:
 		if l.watch.state != charge.Pending {
 			l.watch.start(up, charge.Pending)
-			l.plan(up, t.cfg.Routes[c.Route].Caps().Poll)
+			l.plan(up, t.route(c).Caps().Poll)
 			t.observe(Event{Kind: ChargeCreated, Charge: c, Code: l.code})
 			if mine {
 				t.session.pending(up)
@@ -374,7 +374,7 @@ func (t *Terminal) changed(l *live, cause error) {
 			break
 		}
 		l.watch.start(up, c.State)
-		l.plan(up, t.cfg.Routes[c.Route].Caps().Poll)
+		l.plan(up, t.route(c).Caps().Poll)
 		t.observe(Event{Kind: ChargeEnded, Charge: c})
 		if mine {
 			t.session.ended(up, c.State, errorCode(c, cause))

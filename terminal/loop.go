@@ -40,7 +40,7 @@ func (t *Terminal) step(l *live, up time.Duration) {
 		}
 		t.session.verifying(up + patience + verdict)
 	}
-	poll := t.cfg.Routes[l.charge.Route].Caps().Poll
+	poll := t.route(l.charge).Caps().Poll
 	if at, ok := l.due(poll); ok && up >= at {
 		l.plan(up, poll)
 		t.question(l)
@@ -59,7 +59,7 @@ func (t *Terminal) forget(id charge.ID) bool {
 		if t.session.charge == id && !l.charge.Late {
 			return false
 		}
-	} else if _, ok := l.due(t.cfg.Routes[l.charge.Route].Caps().Poll); ok {
+	} else if _, ok := l.due(t.route(l.charge).Caps().Poll); ok {
 		return false
 	}
 	delete(t.charges, id)
@@ -83,7 +83,7 @@ func (t *Terminal) untilNext() time.Duration {
 			if l.lookUp && !l.busy && !l.watch.asking {
 				due(l.watch.next)
 			}
-			if at, ok := l.due(t.cfg.Routes[l.charge.Route].Caps().Poll); ok {
+			if at, ok := l.due(t.route(l.charge).Caps().Poll); ok {
 				due(at)
 			}
 			if t.session.charge == l.charge.ID && t.session.state == display.QR && l.known {

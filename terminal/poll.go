@@ -35,7 +35,7 @@ func (w *watch) asked(up time.Duration, err error, s charge.State) {
 		return
 	}
 	w.failures++
-	w.next = up + jitter(min(time.Second<<min(w.failures, 5), 30*time.Second))
+	w.next = max(w.next, up+jitter(min(time.Second<<min(w.failures, 5), 30*time.Second)))
 }
 
 // due returns when to ask about l again; false: never. The schedule is the

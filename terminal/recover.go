@@ -71,9 +71,6 @@ func (t *Terminal) load(tx *bbolt.Tx, raw []byte) (*live, error) {
 		return nil, fmt.Errorf("snapshot of a charge: %w", err)
 	}
 	c := s.Charge
-	if t.cfg.Routes[c.Route] == nil {
-		return nil, fmt.Errorf("charge %s is open at provider %q, which is not configured any more: configure it again until the charge is settled", c.ID, c.Route)
-	}
 	l := &live{charge: c, began: -1}
 	if s.Boot == t.clock.Boot() {
 		l.began, l.deadline, l.known = s.Began, s.Deadline, s.Deadline != 0
@@ -105,7 +102,7 @@ func (t *Terminal) resume(l *live) {
 	t.log.Info("taken up", "charge", c.ID, "state", c.State)
 	switch {
 	case c.State == charge.Created:
-		facts, next := c.Interrupted(t.cfg.Routes[c.Route].Caps())
+		facts, next := c.Interrupted(t.route(c).Caps())
 		if l.began < 0 || up > l.began+c.ExpiryDuration() {
 			t.abandon(l, facts)
 			return
@@ -124,7 +121,7 @@ func (t *Terminal) resume(l *live) {
 	case c.State == charge.Pending:
 		if !l.known { // its end is not known on this boot's clock: at most this long
 			l.deadline, l.known = up+c.ExpiryDuration(), true
-		} else if c.Present && t.session.state == display.Idle && up < l.deadline {
+		} else if c.Present && t.session.state == display.Idle && up < l.deadline && t.cfg.Routes[c.Route] != nil {
 			t.session.creating(c.ID, c.Amount)
 			t.session.pending(up)
 		}

@@ -35,6 +35,7 @@ type rig struct {
 	printer *paper // nil: none
 	clock   *clock
 	screen  *screen
+	edit    func(*terminal.Config) // of the configuration, before start; nil: none
 
 	store  *store.Store
 	term   *terminal.Terminal
@@ -98,7 +99,11 @@ func (r *rig) start() {
 		p = r.printer
 	}
 	log := slog.New(slog.NewTextHandler(r.Output(), nil))
-	term, err := terminal.New(r.config(), st, r.clock, r.screen, p, r.observe, log)
+	cfg := r.config()
+	if r.edit != nil {
+		r.edit(&cfg)
+	}
+	term, err := terminal.New(cfg, st, r.clock, r.screen, p, r.observe, log)
 	if err != nil {
 		r.Fatal(err)
 	}

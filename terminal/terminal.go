@@ -192,8 +192,11 @@ func New(cfg Config, st *store.Store, clock Clock, screen Screen, p Printer, obs
 		return nil, errors.New("a terminal needs a merchant")
 	}
 	for _, m := range cfg.Merchants {
-		if cfg.Routes[m.Route] == nil {
+		switch {
+		case cfg.Routes[m.Route] == nil:
 			return nil, fmt.Errorf("merchant %s: there is no provider %q", m.ID, m.Route)
+		case m.Zone == nil:
+			return nil, fmt.Errorf("merchant %s has no time zone", m.ID)
 		}
 	}
 	if log == nil {
@@ -418,13 +421,15 @@ func (t *Terminal) stamp() ledger.Stamp {
 	return ledger.Stamp{Wall: t.clock.Wall(), Boot: t.clock.Boot(), Up: t.clock.Up(), Quality: ledger.Quality(t.clock.Quality())}
 }
 
+// merchant is a configured merchant; "" is the first one. One that is not
+// configured any more has no name.
 func (t *Terminal) merchant(id string) (charge.Merchant, bool) {
 	for _, m := range t.cfg.Merchants {
 		if m.ID == id || id == "" {
 			return m, true
 		}
 	}
-	return charge.Merchant{}, false
+	return charge.Merchant{Zone: time.UTC}, false
 }
 
 // jitter spreads a span by ±10 %.
