@@ -19,6 +19,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -81,8 +82,9 @@ type Answer struct {
 }
 
 // Do makes the exchange. Any complete answer is returned whatever its status
-// (classify refusals with [HTTP.Refused]), except a redirect, a content coding
-// nobody asked for, and a body above [MaxBody], which are Contract errors.
+// (classify refusals with [HTTP.Refused]), except a redirect or a switch of
+// protocols, a content coding nobody asked for, and a body above [MaxBody],
+// which are Contract errors.
 //
 // The error is always an [*Error]. Its Kind is NotSent only when the transport
 // reported its progress (package httptrace) and the request's headers were
@@ -133,6 +135,10 @@ func (h *HTTP) do(ctx context.Context, c Call) (Answer, error) {
 	}
 	defer resp.Body.Close() // the answer has been read, or the exchange failed
 	a := Answer{Status: resp.StatusCode, Header: resp.Header}
+	if a.Status < 200 {
+		// After a 101 the connection is the caller's, and no context ends a read.
+		return Answer{}, h.Fail(c, Contract, a, "", "protocol switch refused", nil)
+	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, MaxBody+1))
 	switch {
 	case err != nil:
@@ -287,7 +293,7 @@ func checkObject(body []byte) error {
 			stack = stack[:len(stack)-1]
 			continue
 		case top.object && !top.value:
-			name := strings.ToLower(t.(string))
+			name := folded(t.(string))
 			if top.names[name] {
 				return errors.New("a field is stated twice")
 			}
@@ -306,6 +312,20 @@ func checkObject(body []byte) error {
 		return errors.New("something follows the object")
 	}
 	return nil
+}
+
+// folded is a name as package json compares it to those of a struct: a long s
+// is an s there.
+func folded(name string) string {
+	return strings.Map(func(r rune) rune {
+		for {
+			next := unicode.SimpleFold(r)
+			if next <= r {
+				return next // the least of all that fold together
+			}
+			r = next
+		}
+	}, name)
 }
 
 // Describe says what kind of answer came back, for a Contract error's detail,

@@ -155,6 +155,27 @@ func TestPhases(t *testing.T) {
 	})
 }
 
+// TestSwitchedProtocols: after a 101 net/http gives the connection away, and
+// the context does not end its reads any more.
+func TestSwitchedProtocols(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body) // whatever came
+		c, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n") // the client may have gone
+		io.Copy(io.Discard, c)                                                                             // until the client hangs up
+	}))
+	defer server.Close()
+	_, err := post(t, t.Context(), NewTransport(), server.URL)
+	if e := wantKind(t, err, Contract); e.HTTP != http.StatusSwitchingProtocols {
+		t.Errorf("got %v, want one of HTTP 101", e)
+	}
+}
+
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
@@ -348,6 +369,8 @@ func TestDecodeJSON(t *testing.T) {
 		{`{"a":1,"a":2}`, false},
 		{`{"a":1,"A":2}`, false},
 		{`{"z":{"s":"PENDENTE","S":"PAGO"}}`, false},
+		{`{"z":{"s":"PENDENTE","ſ":"PAGO"}}`, false}, // encoding/json takes a long s for an s
+		{`{"k":1,"K":2}`, false},                     // and a kelvin sign for a k
 		{`{"z":[{"s":1,"s":1}]}`, false},
 		{`{"a":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`, false},
 		{"{\"a\":\"\xff\"}", false},
