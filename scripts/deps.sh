@@ -15,6 +15,7 @@ zbarimg|zbar-tools|decodes the QR codes of slips and screens
 qemu-arm|qemu-user|runs the ARM binaries
 qemu-aarch64|qemu-user|runs the ARM binaries
 strace|strace|injects disk errors
+mosquitto|mosquitto|a real broker for the link to the fleet
 tmux|tmux|types at the screen and reads it
 xterm|xterm|shows the screen for screenshots
 Xvfb|xvfb|a display for xterm
