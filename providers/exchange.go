@@ -60,7 +60,8 @@ type HTTP struct {
 	Log       *slog.Logger // nil: discard
 }
 
-// Call is one request.
+// Call is one request. It prints as its operation alone: all else may hold
+// credentials and payers' data.
 type Call struct {
 	Op     string // "create", "status", "token"
 	Method string
@@ -72,7 +73,8 @@ type Call struct {
 	Hide Hidden
 }
 
-// Answer is what came back, whole.
+// Answer is what came back, whole. It prints as status and size: a body may
+// hold a token or a payable code.
 type Answer struct {
 	Status int
 	Header http.Header
@@ -80,6 +82,18 @@ type Answer struct {
 	// Digest is the SHA-256 of Body, lower-case hex.
 	Digest string
 }
+
+// Format prints the operation for every verb.
+func (c Call) Format(f fmt.State, _ rune) { io.WriteString(f, c.Op) } // fmt.State never fails
+
+// MarshalText is for logs, JSON included.
+func (c Call) MarshalText() ([]byte, error) { return []byte(c.Op), nil }
+
+// Format prints status and size for every verb.
+func (a Answer) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "HTTP %d, %d bytes", a.Status, len(a.Body)) }
+
+// MarshalText is for logs, JSON included.
+func (a Answer) MarshalText() ([]byte, error) { return fmt.Append(nil, a), nil }
 
 // Do makes the exchange. Any complete answer is returned whatever its status
 // (classify refusals with [HTTP.Refused]), except a redirect or a switch of

@@ -272,6 +272,38 @@ func TestLogHoldsNoBody(t *testing.T) {
 	}
 }
 
+// TestPrinted: calls and answers hold credentials, tokens and payers' data, and
+// print none of it, whatever the verb or handler.
+func TestPrinted(t *testing.T) {
+	call := Call{
+		Op: "create", Method: http.MethodPost, URL: "https://h/?canary", Header: http.Header{"Authorization": {"Bearer canary"}},
+		Body: []byte("canary"), Hide: Hide("canary"),
+	}
+	answer := Answer{Status: 201, Header: http.Header{"X-Token": {"canary"}}, Body: []byte("canary")}
+	for _, tt := range []struct {
+		v    any
+		want string
+	}{
+		{call, "create"}, {&call, "create"}, {struct{ C Call }{call}, "create"},
+		{answer, "201"}, {&answer, "201"}, {struct{ A Answer }{answer}, "201"},
+	} {
+		var log bytes.Buffer
+		slog.New(slog.NewTextHandler(&log, nil)).Info("m", "v", tt.v)
+		slog.New(slog.NewJSONHandler(&log, nil)).Info("m", "v", tt.v)
+		// Bytes print as numbers, as hexadecimal digits, or as text.
+		for _, text := range []string{fmt.Sprintf("%v %+v %#v %s %q", tt.v, tt.v, tt.v, tt.v, tt.v), fmt.Sprintf("%x", tt.v), log.String()} {
+			for _, canary := range []string{"canary", fmt.Sprint([]byte("canary")), fmt.Sprintf("%x", "canary"), "0x63, 0x61", "Y2FuYXJ5"} {
+				if strings.Contains(text, canary) {
+					t.Errorf("%T prints its content: %s", tt.v, text)
+				}
+			}
+			if !strings.Contains(text, tt.want) {
+				t.Errorf("%T: got %q, want %q in it", tt.v, text, tt.want)
+			}
+		}
+	}
+}
+
 func TestKindOfStatus(t *testing.T) {
 	for status, want := range map[int]Kind{
 		200: Contract, 204: Contract, 302: Contract, 400: Invalid, 401: Auth, 402: Operator, 403: Forbidden, 404: NotFound,
