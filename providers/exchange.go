@@ -90,7 +90,9 @@ func (c Call) Format(f fmt.State, _ rune) { io.WriteString(f, c.Op) } // fmt.Sta
 func (c Call) MarshalText() ([]byte, error) { return []byte(c.Op), nil }
 
 // Format prints status and size for every verb.
-func (a Answer) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "HTTP %d, %d bytes", a.Status, len(a.Body)) }
+func (a Answer) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "HTTP %d, %d bytes", a.Status, len(a.Body))
+}
 
 // MarshalText is for logs, JSON included.
 func (a Answer) MarshalText() ([]byte, error) { return fmt.Append(nil, a), nil }
