@@ -51,6 +51,13 @@ type peer struct {
 	bye  bool       // DISCONNECT came
 }
 
+// came returns the CONNECTs so far.
+func (b *fakeBroker) came() []*packets.ConnectPacket {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.connects
+}
+
 func (b *fakeBroker) set(change func(*fakeBroker)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

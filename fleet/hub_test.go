@@ -19,15 +19,23 @@ type hubDouble struct {
 	t      testing.TB
 	signer *wire.Signer
 
-	mu      sync.Mutex // guards what follows
-	silent  bool       // says nothing
-	away    bool       // hears nothing
-	hold    wire.Hold
-	holdAll [][]byte // the entries it holds
-	head    ledger.Head
-	ctr     uint64
-	jti     int
+	mu     sync.Mutex // guards what follows
+	silent bool       // says nothing
+	away   bool       // hears nothing
+	hold   wire.Hold
+	frozen bool // takes nothing, and says so to nobody
+	// anyStart: a hub that holds nothing takes any entry as its first.
+	anyStart bool
+	holdAll  [][]byte // the entries it holds
+	head     ledger.Head
+	ctr      uint64
+	jti      int
 
+	record
+}
+
+// record is what came.
+type record struct {
 	batches     []wire.Batch
 	hellos      []wire.Hello
 	states      []wire.State
@@ -38,6 +46,22 @@ type hubDouble struct {
 	teles       []wire.Tele
 	topics      []string
 	checkpoints []ledger.Checkpoint
+}
+
+// came returns what has come so far.
+func (h *hubDouble) came() record {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.record // the slices only grow
+}
+
+// kinds are those of the events that came.
+func (r record) kinds() []string {
+	var kinds []string
+	for _, e := range r.events {
+		kinds = append(kinds, e.Kind)
+	}
+	return kinds
 }
 
 func newHub(t testing.TB) *hubDouble {
@@ -180,11 +204,11 @@ func (h *hubDouble) take(p *peer, payload []byte) {
 		return
 	}
 	h.batches = append(h.batches, b)
-	if h.hold != "" {
+	if h.hold != "" || h.frozen {
 		h.tell(p, h.ack(nil))
 		return
 	}
-	if next := (ledger.Position{Epoch: b.From.Epoch, Seq: h.head.Seq + 1}); b.From.Epoch == max(h.head.Epoch, 1) && b.From.Seq > next.Seq {
+	if next := (ledger.Position{Epoch: b.From.Epoch, Seq: h.head.Seq + 1}); b.From.Epoch == max(h.head.Epoch, 1) && b.From.Seq > next.Seq && !(h.anyStart && h.head.Seq == 0) {
 		h.tell(p, h.ack(&next))
 		return
 	}

@@ -305,6 +305,35 @@ func (r *rig) append(n int) {
 	}
 }
 
+// appendSized adds one entry of about that size.
+func (r *rig) appendSized(op string, size int) {
+	r.t.Helper()
+	d := draft(op)
+	d.Data = map[string]string{"x": strings.Repeat("x", size)}
+	err := r.store.Commit(r.t.Context(), store.Op{Name: "test", Do: func(tx *bbolt.Tx) error {
+		_, err := ledger.Append(tx, stamp(1), d)
+		return err
+	}})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// prune deletes all but the newest entries, as far as a checkpoint allows.
+func (r *rig) prune(keep uint64) {
+	r.t.Helper()
+	deleted := 0
+	err := r.store.Commit(r.t.Context(), store.Op{Name: "test", Do: func(tx *bbolt.Tx) (err error) {
+		deleted, err = ledger.Prune(tx, ledger.Retention{
+			Consumers: []string{fleet.Consumer}, Key: public(deviceKey), Now: stamp(1), Age: 24 * time.Hour, Entries: keep, Limit: 10000,
+		})
+		return err
+	}})
+	if err != nil || deleted == 0 {
+		r.t.Fatalf("pruned %d entries, %v", deleted, err)
+	}
+}
+
 func (r *rig) view(fn func(*bbolt.Tx) error) {
 	r.t.Helper()
 	if err := r.store.View(fn); err != nil {
