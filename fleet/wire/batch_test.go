@@ -134,6 +134,12 @@ func TestNoEntryIsTooLargeToSend(t *testing.T) {
 		}
 	}
 	b.Entries = [][]byte{append(text, `"}`...)}
+	// Only with a first line that says more than we ever write it does not.
+	larger := b
+	larger.Checkpoint = &ledger.Signed{Checkpoint: fmt.Appendf(nil, `{"x":%q}`, text[100:3600]), Signature: make([]byte, 64)}
+	if _, err := larger.Encode(); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("with a large first line: %v, want ErrTooLarge", err)
+	}
 	payload, err := b.Encode()
 	if err != nil {
 		t.Fatal(err)
@@ -214,6 +220,37 @@ func TestBatchToleratesNewerEntries(t *testing.T) {
 	got, err := DecodeBatch(payload)
 	if err != nil || !cmp.Equal(got.Entries, b.Entries) || got.Count != 2 {
 		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+// TestBatchEncodeRefuses: what its reader would refuse.
+func TestBatchEncodeRefuses(t *testing.T) {
+	from := ledger.Position{Epoch: 1, Seq: 1}
+	large := run(from, 64)
+	large.Checkpoint = &ledger.Signed{Checkpoint: fmt.Appendf(nil, `{"x":%q}`, strings.Repeat("x", MaxBatchHeader)), Signature: make([]byte, 64)}
+	short := run(from, 64)
+	short.Checkpoint = &ledger.Signed{Checkpoint: []byte("{}"), Signature: make([]byte, 63)}
+	lines := run(from, 64)
+	lines.Entries[0] = bytes.Replace(lines.Entries[0], []byte("xx"), []byte("}\n"), 1)
+	open := run(from, 64)
+	open.Entries[0] = open.Entries[0][:60]
+	other := run(from, 64, 64)
+	other.Entries[1] = entry(from, 64)
+	for name, test := range map[string]struct {
+		b    Batch
+		want error
+	}{
+		"no version":            {Batch{SID: "s", From: from, Entries: run(from, 64).Entries}, ErrVersion},
+		"no sid":                {Batch{V: 1, From: from, Entries: run(from, 64).Entries}, ErrMalformed},
+		"line feed in an entry": {lines, ErrMalformed},
+		"entry not closed":      {open, ErrMalformed},
+		"another position":      {other, ErrMalformed},
+		"large header":          {large, ErrTooLarge},
+		"short signature":       {short, ErrMalformed},
+	} {
+		if payload, err := test.b.Encode(); !errors.Is(err, test.want) || payload != nil {
+			t.Errorf("%s: %v, want %v", name, err, test.want)
+		}
 	}
 }
 

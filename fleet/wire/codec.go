@@ -96,9 +96,6 @@ func Encode(m Message) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", m.Channel(), err)
 	}
-	if len(raw) > MaxMessage {
-		return nil, fmt.Errorf("encode %s: %w: %d bytes", m.Channel(), ErrTooLarge, len(raw))
-	}
 	return Pack(raw), nil
 }
 

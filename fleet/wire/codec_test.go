@@ -5,6 +5,7 @@ import (
 	"compress/flate"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"reflect"
 	"runtime"
@@ -61,6 +62,11 @@ func TestPack(t *testing.T) {
 			t.Errorf("%s: got %.40q, %v", name, got, err)
 		}
 	}
+	// What begins otherwise is not made into something that begins rightly.
+	zeros := append([]byte{packed}, make([]byte, 10*PackAbove)...)
+	if got := Pack(zeros); !bytes.Equal(got, zeros) {
+		t.Errorf("packed what is no text: %.40q", got)
+	}
 }
 
 func TestUnpackRefuses(t *testing.T) {
@@ -99,19 +105,28 @@ func TestUnpackRefuses(t *testing.T) {
 // TestBombsCostLittle: what a hostile payload can make the reader allocate is
 // bounded by the limit and not by what the payload would become.
 func TestBombsCostLittle(t *testing.T) {
-	bomb := deflated(t, []byte("{"+strings.Repeat(" ", 60<<20)))
-	if len(bomb) > MaxPacket {
-		t.Fatalf("a bomb of %d bytes is no test of the inflated size", len(bomb))
+	header, err := marshal(exampleBatch(t))
+	if err != nil {
+		t.Fatal(err)
 	}
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	_, err := Unpack(bomb)
-	runtime.ReadMemStats(&after)
-	if !errors.Is(err, ErrTooLarge) {
-		t.Errorf("got %v, want ErrTooLarge", err)
-	}
-	if got := after.TotalAlloc - before.TotalAlloc; got > 8*MaxInflated {
-		t.Errorf("%d bytes were allocated, limit of the inflated size is %d", got, MaxInflated)
+	for name, text := range map[string]string{
+		"long":        "{" + strings.Repeat(" ", 60<<20),
+		"empty lines": string(header) + strings.Repeat("\n", MaxInflated-len(header)),
+	} {
+		bomb := deflated(t, []byte(text))
+		if len(bomb) > MaxPacket {
+			t.Fatalf("%s: a bomb of %d bytes is no test of what is inside", name, len(bomb))
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := DecodeBatch(bomb)
+		runtime.ReadMemStats(&after)
+		if !errors.Is(err, ErrTooLarge) {
+			t.Errorf("%s: got %v, want ErrTooLarge", name, err)
+		}
+		if got := after.TotalAlloc - before.TotalAlloc; got > 8*MaxInflated {
+			t.Errorf("%s: %d bytes were allocated, limit of the inflated size is %d", name, got, MaxInflated)
+		}
 	}
 }
 
@@ -228,7 +243,7 @@ func TestEncodeRefuses(t *testing.T) {
 }
 
 // TestLargestMessages: what the single limits allow together does not break the
-// limit of the whole.
+// limit of the whole, so Encode and Sign need not look at it.
 func TestLargestMessages(t *testing.T) {
 	evt := Evt{V: 1, SID: "s", ID: "i", Kind: "k", Level: LevelInfo, At: exampleNow, Clock: "synced", Detail: map[string]string{}}
 	for i := range MaxDetails {
@@ -252,6 +267,28 @@ func TestLargestMessages(t *testing.T) {
 		}
 		if _, err := decodeAny(m, payload); err != nil {
 			t.Errorf("%s: %v", m.Channel(), err)
+		}
+	}
+	id, text := strings.Repeat("i", MaxID), strings.Repeat(`"`, MaxText)
+	claims := Claims{Aud: strings.Repeat("d", MaxSegment), JTI: id, Ctr: MaxCounter, Iat: maxUnix - 1, Exp: maxUnix}
+	for _, tok := range []token{
+		Pay{
+			Claims: claims, Charge: id, Ver: math.MaxUint64, Status: "cancelled", Cents: math.MaxInt64, EndToEnd: id, Route: id, Account: text,
+			ProviderID: text, Attempt: math.MaxInt32, PaidAt: exampleNow, Digest: id,
+		},
+		ChargeRequest{Claims: claims, Reference: text, Merchant: id, Amount: math.MaxInt64, Description: text},
+		Ack{
+			Claims: claims, Epoch: math.MaxUint64, Seq: math.MaxUint64, Head: ledger.Hash{1},
+			Want: &ledger.Position{Epoch: math.MaxUint64, Seq: math.MaxUint64}, Hold: Hold(id),
+		},
+	} {
+		signed, err := signer(t, hubKey).Sign(tok.typ(), tok)
+		if err != nil {
+			t.Errorf("%s: %v", tok.typ(), err)
+			continue
+		}
+		if _, err := open(pinned(t), signed, tok.typ(), claims.Aud, exampleNow, false); err != nil {
+			t.Errorf("%s of %d bytes: %v", tok.typ(), len(signed), err)
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"reflect"
 	"strings"
 	"sync"
@@ -67,9 +66,6 @@ func read(raw []byte, into any, version func() error) error {
 	if err := r.value(t, 0); err != nil {
 		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	if _, err := d.Token(); err != io.EOF {
-		return fmt.Errorf("%w: more behind the object", ErrMalformed)
-	}
 	if version != nil {
 		if err := version(); err != nil {
 			return err
@@ -78,6 +74,7 @@ func read(raw []byte, into any, version func() error) error {
 	if r.missing != "" {
 		return fmt.Errorf("%w: %s is missing", ErrMalformed, r.missing)
 	}
+	// This also refuses what stands behind the object.
 	if err := json.Unmarshal(raw, into); err != nil {
 		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}

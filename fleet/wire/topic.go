@@ -106,8 +106,8 @@ type Topic struct {
 // is ErrTopic. The hub believes none of the segments: who a device is, and
 // whose, its registry says.
 func ParseTopic(s string) (Topic, error) {
-	segments := strings.Split(s, "/")
-	if len(s) > MaxTopic || len(segments) != 7 || segments[0]+"/"+segments[1] != root {
+	segments := strings.SplitN(s, "/", 8)
+	if len(segments) != 7 || segments[0]+"/"+segments[1] != root {
 		return Topic{}, fmt.Errorf("%w: %.80q", ErrTopic, s)
 	}
 	t := Topic{

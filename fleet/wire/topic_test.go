@@ -52,6 +52,7 @@ func TestTopicsOfOthers(t *testing.T) {
 		"fleet/v1/acmé/s1/d1/up/hello", "fleet/v1/acme\x00/s1/d1/up/hello", "fleet/v1/acme/../d1/up/hello",
 		"fleet/v1/acme/s1/d1/UP/hello", "fleet/v1/acme/s1/d1//hello", "fleet/v1/acme/s1/d1/sideways/hello",
 		"fleet/v1/acme/s1/d1/up/ack", "fleet/v1/acme/s1/d1/down/hello", "fleet/v1/acme/s1/d1/up/", "fleet/v1/acme/s1/d1/up/cmd",
+		"fleet/v1/acme/s1/d1/sideways/ack", "fleet/v1/acme/s1/d1//ack", strings.Repeat("/", 1<<16),
 		"fleet/v1/" + strings.Repeat("a", 65) + "/s1/d1/up/hello",
 	} {
 		if got, err := ParseTopic(s); !errors.Is(err, ErrTopic) {
