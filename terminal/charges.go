@@ -200,7 +200,7 @@ func (t *Terminal) find(l *live) {
 					t.follow(l, facts, next, nil, func(*decision) {})
 				default:
 					t.reached(err)
-					l.watch.asked(t.clock.Up(), err, l.charge.State)
+					l.watch.asked(t.clock.Up(), err, l.charge.State, route.Caps().Poll)
 				}
 			})
 		}
@@ -254,7 +254,7 @@ func (t *Terminal) question(l *live) {
 			l.later(func() {
 				l.watch.asking = false
 				t.reached(err)
-				l.watch.asked(t.clock.Up(), err, l.charge.State)
+				l.watch.asked(t.clock.Up(), err, l.charge.State, route.Caps().Poll)
 				if err != nil {
 					t.log.Warn("status", "charge", l.charge.ID, "err", err)
 					return
@@ -352,7 +352,7 @@ func (t *Terminal) changed(l *live, cause error) {
 	case charge.Pending:
 		if l.watch.state != charge.Pending {
 			l.watch.start(up, charge.Pending)
-			l.plan(up, t.route(c).Caps().Poll)
+			t.plan(l, up)
 			t.observe(Event{Kind: ChargeCreated, Charge: c, Code: l.code})
 			if mine {
 				t.session.pending(up)
@@ -374,7 +374,7 @@ func (t *Terminal) changed(l *live, cause error) {
 			break
 		}
 		l.watch.start(up, c.State)
-		l.plan(up, t.route(c).Caps().Poll)
+		t.plan(l, up)
 		t.observe(Event{Kind: ChargeEnded, Charge: c})
 		if mine {
 			t.session.ended(up, c.State, errorCode(c, cause))

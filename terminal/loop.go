@@ -40,9 +40,8 @@ func (t *Terminal) step(l *live, up time.Duration) {
 		}
 		t.session.verifying(up + patience + verdict)
 	}
-	poll := t.route(l.charge).Caps().Poll
-	if at, ok := l.due(poll); ok && up >= at {
-		l.plan(up, poll)
+	if at, ok := l.due(); ok && up >= at {
+		t.plan(l, up)
 		t.question(l)
 	}
 }
@@ -59,7 +58,7 @@ func (t *Terminal) forget(id charge.ID) bool {
 		if t.session.charge == id && !l.charge.Late {
 			return false
 		}
-	} else if _, ok := l.due(t.route(l.charge).Caps().Poll); ok {
+	} else if _, ok := l.due(); ok {
 		return false
 	}
 	delete(t.charges, id)
@@ -83,7 +82,7 @@ func (t *Terminal) untilNext() time.Duration {
 			if l.lookUp && !l.busy && !l.watch.asking {
 				due(l.watch.next)
 			}
-			if at, ok := l.due(t.route(l.charge).Caps().Poll); ok {
+			if at, ok := l.due(); ok {
 				due(at)
 			}
 			if t.session.charge == l.charge.ID && t.session.state == display.QR && l.known {

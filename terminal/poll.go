@@ -1,6 +1,7 @@
 package terminal
 
 import (
+	"errors"
 	"time"
 
 	"github.com/ssg-safe/agent/charge"
@@ -12,23 +13,27 @@ type watch struct {
 	state     charge.State // the state the rest is about
 	since     time.Duration
 	next      time.Duration
+	hinted    time.Duration // when the newest hint was or will be followed
 	asking    bool
 	failures  int           // questions in a row that got no answer
-	late      int           // questions after the charge ended
+	over      bool          // it ended long enough ago: ask no more
 	cancelled time.Duration // when the payer cancelled
 	payments  int           // payments reported to the observer
 }
 
 // start begins to watch a charge in a new state.
 func (w *watch) start(up time.Duration, s charge.State) {
-	w.state, w.since, w.failures, w.late = s, up, 0, 0
+	w.state, w.since, w.failures, w.over = s, up, 0, false
 	w.next = up
 }
 
-// asked notes the end of a question.
-func (w *watch) asked(up time.Duration, err error, s charge.State) {
-	if !s.Open() {
-		w.late++
+// asked notes the end of a question about a charge in state s. Late money is
+// looked for until an answer, and be it a refusal, comes after the provider's
+// time for it: neither outages nor hints use that up.
+func (w *watch) asked(up time.Duration, err error, s charge.State, p providers.PollSchedule) {
+	e, ok := errors.AsType[*providers.Error](err)
+	if answered := err == nil || ok && e.Kind.Permanent(); answered && !s.Open() {
+		w.over = up >= w.since+time.Duration(p.Times)*p.Late
 	}
 	if err == nil {
 		w.failures = 0
@@ -38,11 +43,20 @@ func (w *watch) asked(up time.Duration, err error, s charge.State) {
 	w.next = max(w.next, up+jitter(min(time.Second<<min(w.failures, 5), 30*time.Second)))
 }
 
-// due returns when to ask about l again; false: never. The schedule is the
-// provider's: by the age of the code while it may be paid, quickly while the
-// payer waits for a verdict, and slowly for a while after the end, because
-// money may still arrive.
-func (l *live) due(p providers.PollSchedule) (time.Duration, bool) {
+// hint brings the next question forward, once a second.
+func (w *watch) hint(up time.Duration) {
+	if up < w.hinted {
+		return
+	}
+	w.hinted = max(up, w.hinted+time.Second)
+	w.next = min(w.next, w.hinted)
+}
+
+// due returns when to ask about l again; false: never, or not now. The schedule
+// is the provider's: by the age of the code while it may be paid, quickly while
+// the payer waits for a verdict, slowly when none came, and slowly for a while
+// after the end, because money may still arrive.
+func (l *live) due() (time.Duration, bool) {
 	if l.watch.asking || l.busy {
 		return 0, false
 	}
@@ -53,21 +67,23 @@ func (l *live) due(p providers.PollSchedule) (time.Duration, bool) {
 	case l.charge.State == charge.Pending:
 		return l.watch.next, true
 	case l.charge.State.Rank() == charge.Expired.Rank():
-		return l.watch.next, l.watch.late < p.Times
+		return l.watch.next, !l.watch.over
 	}
 	return 0, false
 }
 
 // plan sets the next question after one was sent.
-func (l *live) plan(up time.Duration, p providers.PollSchedule) {
+func (t *Terminal) plan(l *live, up time.Duration) {
+	p := t.route(l.charge).Caps().Poll
 	w := &l.watch
+	over := l.known && up >= l.deadline
 	switch {
-	case !l.charge.State.Open():
-		w.next = up + jitter(p.Late)
-	case l.cancel:
+	case l.charge.State.Open() && l.cancel && up < w.cancelled+cancelGrace+verdict:
 		w.next = up + time.Second
-	case l.known && up >= l.deadline:
+	case l.charge.State.Open() && over && up < l.deadline+t.cfg.Grace+verdict:
 		w.next = up + 2*time.Second
+	case !l.charge.State.Open() || l.cancel || over:
+		w.next = up + jitter(max(p.Late, 5*time.Second))
 	default:
 		w.next = up + jitter(interval(p, up-w.since))
 		if l.known {

@@ -58,7 +58,7 @@ func (t *Terminal) Hint(id charge.ID) {
 	select {
 	case t.inbox <- func() {
 		if l := t.charges[id]; l != nil {
-			l.watch.next = t.clock.Up()
+			l.watch.hint(t.clock.Up())
 		}
 	}:
 	default:
@@ -97,7 +97,7 @@ func (t *Terminal) lookFor(id charge.ID, then func(*live, error)) {
 			if err == nil {
 				l = &live{charge: c, began: -1}
 				l.watch.start(t.clock.Up(), c.State)
-				l.watch.late = 1 << 30 // closed: only this is recorded
+				l.watch.over = true // closed: only this is recorded
 				l.watch.payments = len(c.Payments)
 				t.hold(l)
 			}
