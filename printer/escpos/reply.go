@@ -49,7 +49,7 @@ func (p *Replies) Feed(at time.Time, data []byte, emit func(Reply)) {
 			p.drop(emit)
 		}
 		if len(p.block) > 0 {
-			p.within(b, emit)
+			p.within(at, b, emit)
 			continue
 		}
 		p.first(at, b, emit)
@@ -77,16 +77,15 @@ func (p *Replies) begin(at time.Time, b byte, need int) {
 	p.block, p.since, p.need = append(p.block[:0], b), at, need
 }
 
-func (p *Replies) within(b byte, emit func(Reply)) {
+func (p *Replies) within(at time.Time, b byte, emit func(Reply)) {
+	if b == 0x11 || b == 0x13 { // stands anywhere, and is part of no answer
+		emit(Reply{Kind: FlowControl, Byte: b})
+		return
+	}
 	if p.need > 0 {
-		if b == 0x11 || b == 0x13 {
-			emit(Reply{Kind: FlowControl, Byte: b})
-			return
-		}
 		if b&0x90 != 0 {
-			since := p.since
 			p.drop(emit)
-			p.first(since, b, emit)
+			p.first(at, b, emit)
 			return
 		}
 		if p.block = append(p.block, b); len(p.block) == p.need {

@@ -37,6 +37,7 @@ func TestReplies(t *testing.T) {
 		{"identity", "_TM-T20\x00", "8:544d2d543230"},
 		{"automatic status", "\x14\x00\x00\x0f", "3:1400000f"},
 		{"flow control within it", "\x14\x00\x13\x00\x0f", "1:13 3:1400000f"},
+		{"flow control within a block", "\x37\x22a\x13b7\x11_\x00", "1:13 1:11 5:ab7_"},
 		{"broken automatic status", "\x14\x00\x12", "0:1400 2:12"},
 		{"unknown block", "\x37\x40x\x00\x12", "0:374078 2:12"},
 		{"short process id", "\x37\x22abc\x00", "0:3722616263"},
@@ -61,6 +62,18 @@ func TestReplyTime(t *testing.T) {
 	got := parse(&p, at, "\x37\x22ab") + "|" + parse(&p, at.Add(500*time.Millisecond), "c") +
 		"|" + parse(&p, at.Add(501*time.Millisecond), "\x12")
 	if want := "||0:3722616263 2:12"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// TestReplyTimeAfterStatus: the time of a block counts from its own first byte,
+// not from that of a broken status before it.
+func TestReplyTimeAfterStatus(t *testing.T) {
+	var p Replies
+	at := time.Unix(1000, 0)
+	got := parse(&p, at, "\x14") + "|" + parse(&p, at.Add(400*time.Millisecond), "\x37\x22ab") +
+		"|" + parse(&p, at.Add(800*time.Millisecond), "cd\x00")
+	if want := "|0:14|5:abcd"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
