@@ -48,6 +48,7 @@ import (
 )
 
 const (
+	quietTime   = 5 * time.Millisecond   // to hear out what is left over, before questions
 	queryTime   = 500 * time.Millisecond // one status answer
 	resolveTime = 10 * time.Second       // a barrier behind a job we know nothing of
 )

@@ -431,7 +431,8 @@ func TestNoProcessID(t *testing.T) {
 	})
 }
 
-// noisy puts bytes that nobody asked for before everything a printer says.
+// noisy puts bytes that nobody asked for before everything a printer says, and
+// hands over one byte at a time, as a slow line does.
 type noisy struct {
 	printer.Port
 	noise []byte
@@ -443,7 +444,7 @@ func (n *noisy) Read(b []byte) (int, error) {
 		n.noise = n.noise[k:]
 		return k, nil
 	}
-	return n.Port.Read(b)
+	return n.Port.Read(b[:1])
 }
 
 // TestNoise: XON and XOFF, automatic status, a foreign process id, a block
@@ -463,6 +464,27 @@ func TestNoise(t *testing.T) {
 			b.ends(b.Print(b.Context(), b.job("1")), printer.Result{Outcome: printer.Confirmed, Tier: printer.TierA, Accepted: any})
 		})
 	}
+}
+
+// TestLateStatus: a status answer that came after its time (or a byte of noise
+// that looks like one) is not taken for the next question's, then or later.
+func TestLateStatus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &bench{T: t, paper: emulator.New(emulator.Config{ProcessID: true}), profile: profile(t, "epson-80")}
+		line := &noisy{}
+		b.Printer = printer.New(func(context.Context) (printer.Port, error) {
+			line.Port = b.paper.Connect()
+			return line, nil
+		}, b.profile, nil)
+		b.paper.SetNearEnd(true)
+		line.noise = []byte("\x12")
+		want := printer.Status{Answered: true, Paper: printer.PaperLow}
+		for range 3 {
+			if got, err := b.Ready(b.Context()); err != nil || got != want {
+				t.Errorf("got %+v, %v, want %+v", got, err, want)
+			}
+		}
+	})
 }
 
 // badPort returns nothing, or lies about how much it wrote.

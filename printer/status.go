@@ -3,6 +3,7 @@ package printer
 import (
 	"context"
 	"errors"
+	"os"
 	"strings"
 	"time"
 
@@ -101,6 +102,12 @@ func (s Status) Problems() []Reason {
 // status asks the four groups, one after the other: an answer does not say
 // which question it belongs to. The first may take extra time.
 func (p *Printer) status(ctx context.Context, extra time.Duration) (Status, error) {
+	// An answer left over from before would be taken for that of the first
+	// question, and then each for that of the one before it, for ever.
+	err := p.listen(ctx, time.Now().Add(quietTime), func(escpos.Reply) bool { return false })
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return Status{}, err
+	}
 	var answer [5]byte
 	for n := byte(1); n <= 4; n++ {
 		if _, err := p.send(escpos.Status(n)); err != nil {
