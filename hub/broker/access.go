@@ -1,0 +1,143 @@
+package broker
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/ssg-safe/agent/fleet/wire"
+)
+
+// access is mochi's hook that knows who may do what.
+type access struct {
+	mqtt.HookBase
+	o       Options
+	log     *slog.Logger
+	clients *mqtt.Clients
+
+	who   sync.Map // *mqtt.Client -> who
+	conns sync.Map // net.Conn -> *mqtt.Client, while it is connected
+}
+
+// who is a client that has been let in.
+type who struct {
+	user string
+	role Role
+}
+
+// ID implements mqtt.Hook.
+func (a *access) ID() string { return "access" }
+
+// Provides implements mqtt.Hook.
+func (a *access) Provides(b byte) bool {
+	return b == mqtt.OnConnectAuthenticate || b == mqtt.OnACLCheck || b == mqtt.OnClientExpired
+}
+
+// OnConnectAuthenticate implements mqtt.Hook.
+func (a *access) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool {
+	w := a.authenticate(cl, pk)
+	if w.role == Device && !wire.ValidSegment(w.user) {
+		w.role = Nobody
+	}
+	// Without this a device could throw another off by taking its client id.
+	if old, ok := a.clients.Get(cl.ID); ok && !old.Closed() {
+		if before, ok := a.who.Load(old); ok && before.(who).user != w.user {
+			w.role = Nobody
+		}
+	}
+	if w.role == Nobody {
+		a.log.Warn("broker refuses a client", "client", cl.ID, "user", w.user, "remote", cl.Net.Remote)
+		return false
+	}
+	a.who.Store(cl, w)
+	a.conns.Store(cl.Net.Conn, cl)
+	return true
+}
+
+func (a *access) authenticate(cl *mqtt.Client, pk packets.Packet) who {
+	w := who{string(pk.Connect.Username), Anyone}
+	if cl.Net.Listener == memory {
+		return w
+	}
+	cn, certified := commonName(cl.Net.Conn)
+	if certified {
+		w = who{cn, Device}
+	}
+	if a.o.Authenticate != nil {
+		w.role = a.o.Authenticate(w.user, string(pk.Connect.Password))
+	}
+	return w
+}
+
+// commonName is the name in a verified client certificate.
+func commonName(conn net.Conn) (string, bool) {
+	p, ok := conn.(*patient)
+	if !ok {
+		return "", false
+	}
+	t, ok := p.Conn.(*tls.Conn)
+	if !ok {
+		return "", false
+	}
+	state := t.ConnectionState()
+	if len(state.VerifiedChains) == 0 {
+		return "", false
+	}
+	return state.PeerCertificates[0].Subject.CommonName, true
+}
+
+// left is called when a connection has ended. A client whose session stays is
+// remembered, because what is queued for it is checked too.
+func (a *access) left(conn net.Conn) {
+	v, ok := a.conns.LoadAndDelete(conn)
+	if !ok {
+		return
+	}
+	cl := v.(*mqtt.Client)
+	if now, ok := a.clients.Get(cl.ID); !ok || now != cl {
+		a.who.Delete(cl)
+	}
+}
+
+// OnClientExpired implements mqtt.Hook.
+func (a *access) OnClientExpired(cl *mqtt.Client) { a.who.Delete(cl) }
+
+// OnACLCheck implements mqtt.Hook. It is asked about topics that are published,
+// filters that are subscribed to, and topics that are delivered.
+func (a *access) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
+	v, ok := a.who.Load(cl)
+	if !ok {
+		return false
+	}
+	switch w := v.(who); w.role {
+	case Anyone:
+		return true
+	case Device:
+		t, err := parse(topic, write)
+		return err == nil && t.Device == w.user && t.Up == write
+	case Hub:
+		if !write && topic == wire.HubSubscription {
+			return true
+		}
+		t, err := parse(topic, write)
+		return err == nil && t.Up != write
+	}
+	return false
+}
+
+// parse reads a topic, or a filter whose last segment is a '+'.
+func parse(topic string, write bool) (wire.Topic, error) {
+	if name, ok := strings.CutSuffix(topic, "/+"); ok && !write {
+		channel := wire.ChannelAck
+		if strings.HasSuffix(name, "/up") {
+			channel = wire.ChannelState
+		}
+		topic = name + "/" + string(channel)
+	}
+	return wire.ParseTopic(topic)
+}
