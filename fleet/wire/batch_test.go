@@ -136,9 +136,13 @@ func TestNoEntryIsTooLargeToSend(t *testing.T) {
 	b.Entries = [][]byte{append(text, `"}`...)}
 	// Only with a first line that says more than we ever write it does not.
 	larger := b
-	larger.Checkpoint = &ledger.Signed{Checkpoint: fmt.Appendf(nil, `{"x":%q}`, text[100:3600]), Signature: make([]byte, 64)}
-	if _, err := larger.Encode(); !errors.Is(err, ErrTooLarge) {
-		t.Errorf("with a large first line: %v, want ErrTooLarge", err)
+	said, err := marshal(map[string]string{"x": strings.ToValidUTF8(string(text[100:3800]), "")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	larger.Checkpoint = &ledger.Signed{Checkpoint: said, Signature: make([]byte, 64)}
+	if _, err := larger.Encode(); !errors.Is(err, ErrTooLarge) || !strings.Contains(err.Error(), "payload") {
+		t.Errorf("with a large first line: %v, want ErrTooLarge of the payload", err)
 	}
 	payload, err := b.Encode()
 	if err != nil {
