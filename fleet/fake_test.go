@@ -23,11 +23,13 @@ type fakeBroker struct {
 	noPuback bool              // PUBLISH is never acknowledged
 	mute     bool              // nothing is answered, everything is read
 	deaf     bool              // nothing is read any more
+	hangUp   bool              // ends the connection at the CONNECT
+	noSuback bool              // SUBSCRIBE is never answered
+	onDial   func(addr string) // called with mu held
 	greet    func(*peer)       // after the SUBACK
 	publish  func(*peer, *pub) // each PUBLISH that arrives, before its PUBACK
 	refuse   func(*pub) bool   // ends the connection instead of taking it
 
-	addrs    []string // that were dialled
 	peers    []*peer
 	connects []*packets.ConnectPacket
 	filters  []string
@@ -68,7 +70,9 @@ func (b *fakeBroker) set(change func(*fakeBroker)) {
 func (b *fakeBroker) dial(_ context.Context, _, addr string) (net.Conn, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.addrs = append(b.addrs, addr)
+	if b.onDial != nil {
+		b.onDial(addr)
+	}
 	if b.dialErr != nil {
 		return nil, b.dialErr
 	}
@@ -134,7 +138,8 @@ func (p *peer) read() {
 		}
 		b := p.b
 		b.mu.Lock()
-		connack, suback, noPuback, mute, deaf, greet, publish, refuse := b.connack, b.suback, b.noPuback, b.mute, b.deaf, b.greet, b.publish, b.refuse
+		connack, suback, noPuback, mute, deaf := b.connack, b.suback, b.noPuback, b.mute, b.deaf
+		greet, publish, refuse, hangUp, noSuback := b.greet, b.publish, b.refuse, b.hangUp, b.noSuback
 		b.mu.Unlock()
 		if deaf {
 			<-b.done
@@ -146,6 +151,9 @@ func (p *peer) read() {
 		switch c := c.(type) {
 		case *packets.ConnectPacket:
 			b.set(func(b *fakeBroker) { b.connects = append(b.connects, c) })
+			if hangUp {
+				return
+			}
 			r := packets.NewControlPacket(packets.Connack).(*packets.ConnackPacket)
 			r.ReturnCode = connack
 			p.send(r)
@@ -154,6 +162,9 @@ func (p *peer) read() {
 			}
 		case *packets.SubscribePacket:
 			b.set(func(b *fakeBroker) { b.filters = append(b.filters, c.Topics...) })
+			if noSuback {
+				continue
+			}
 			r := packets.NewControlPacket(packets.Suback).(*packets.SubackPacket)
 			r.MessageID, r.ReturnCodes = c.MessageID, []byte{suback}
 			p.send(r)

@@ -64,7 +64,7 @@ type message struct {
 }
 
 // connect makes one connection, serves it until it ends, and says why it ended.
-// served is how long it was subscribed.
+// served is how long it was subscribed; 0: it never was.
 func (l *Link) connect(ctx context.Context, b broker) (served time.Duration, err error) {
 	l.counts.inc(cDials)
 	conn, raw, err := l.dial(ctx, b)
@@ -212,7 +212,7 @@ func (s *session) serve(ctx context.Context) (served time.Duration, err error) {
 	receiver.Go(func() { s.receive(ctx, done) })
 	err = s.loop(ctx)
 	if !s.since.IsZero() {
-		served = time.Since(s.since)
+		served = max(time.Since(s.since), 1)
 	}
 	s.guard.end(err)
 	close(done)
