@@ -37,7 +37,11 @@ const (
 	checkLocked  = 12
 	checkNewer   = 13
 	checkMissing = 14
+	checkDied    = 15 // never said by the child
 )
+
+// checkBegins is what a child says first: from here on its death is evidence.
+const checkBegins = "store-check: begins\n"
 
 // BootCheck examines the store from a child process with limits of memory and
 // time, because bbolt can take down a process on a damaged file. The child
@@ -46,6 +50,8 @@ const (
 // warning.
 //
 // A damaged file is moved to quarantine before BootCheck returns ErrCorrupt.
+// That is one in which the child found a fault, or over which it died twice; a
+// child that was killed from outside, or never came to look, is no evidence.
 // Other errors: ErrNotExist, ErrLocked, ErrNewer, ErrCheckTimeout.
 func BootCheck(ctx context.Context, o Options) error {
 	if err := refuseQuarantined(o.Path); err != nil {
@@ -55,6 +61,10 @@ func BootCheck(ctx context.Context, o Options) error {
 		return preflight(o.Path) // words it
 	}
 	code, report, err := runCheck(ctx, o)
+	if err == nil && code == checkDied {
+		o.log().Warn("the check of the store died; it is tried once more", "report", report)
+		code, report, err = runCheck(ctx, o)
+	}
 	if err != nil {
 		return err
 	}
@@ -76,8 +86,7 @@ func BootCheck(ctx context.Context, o Options) error {
 	return refuseQuarantined(o.Path)
 }
 
-// runCheck returns the child's exit code, or checkCorrupt if it died, and what
-// it said.
+// runCheck returns the child's exit code, or checkDied, and what it said.
 func runCheck(ctx context.Context, o Options) (code int, report string, err error) {
 	argv := o.Check
 	if argv == nil {
@@ -97,20 +106,29 @@ func runCheck(ctx context.Context, o Options) (code int, report string, err erro
 	defer runtime.UnlockOSThread()
 	err = cmd.Run()
 	exit, exited := errors.AsType[*exec.ExitError](err)
+	said, looked := strings.CutPrefix(stdout.String(), checkBegins)
 	switch {
-	case err == nil:
-		return checkOK, "", nil
 	case ctx.Err() != nil:
 		return 0, "", ctx.Err()
 	case limited.Err() != nil:
 		return 0, "", fmt.Errorf("check store %s: %w (%v)", o.Path, ErrCheckTimeout, checkTimeout)
-	case !exited:
+	case err != nil && !exited:
 		return checkHere(o, err.Error())
+	case !looked:
+		return checkHere(o, fmt.Sprintf("%s did not check (%v): %s", argv[0], err, strings.TrimSpace(stderr.String())))
+	case err == nil:
+		return checkOK, "", nil
+	}
+	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		switch status.Signal() {
+		case syscall.SIGKILL, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP:
+			return 0, "", fmt.Errorf("check store %s: the check was killed (%v); nothing is known about the file", o.Path, status.Signal())
+		}
 	}
 	if code := exit.ExitCode(); code >= checkFailed && code <= checkMissing {
-		return code, strings.TrimSpace(stdout.String()), nil
+		return code, strings.TrimSpace(said), nil
 	}
-	return checkCorrupt, fmt.Sprintf("the check died (%v): %s", exit, strings.TrimSpace(stderr.String())), nil
+	return checkDied, fmt.Sprintf("the check died (%v): %s", exit, strings.TrimSpace(stderr.String())), nil
 }
 
 func checkHere(o Options, why string) (int, string, error) {
@@ -125,6 +143,7 @@ func BootCheckChild(o Options) int {
 	if err := limitMemory(); err != nil {
 		fmt.Fprintf(os.Stderr, "limit memory: %v\n", err)
 	}
+	fmt.Print(checkBegins)
 	code, report := examine(o)
 	if report != "" {
 		fmt.Println(report)

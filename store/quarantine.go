@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -15,6 +16,8 @@ type quarantineNote struct {
 	File   string    `json:"file"` // where the damaged file lies now
 	Reason string    `json:"reason"`
 	At     time.Time `json:"at"`
+	// Evidence is all that the check said; Reason is its first line.
+	Evidence string `json:"evidence"`
 }
 
 func markerPath(path string) string { return path + ".quarantine" }
@@ -37,10 +40,11 @@ func refuseQuarantined(path string) error {
 
 // quarantine moves a damaged file aside. The marker comes first, so that no
 // crash in between can leave a place where an empty store would be made.
-func quarantine(path, reason string, now time.Time) error {
+func quarantine(path, evidence string, now time.Time) error {
+	reason, _, _ := strings.Cut(evidence, "\n")
 	note := quarantineNote{
 		File:   path + ".corrupt-" + now.UTC().Format("20060102T150405Z"),
-		Reason: reason, At: now.UTC(),
+		Reason: reason, At: now.UTC(), Evidence: evidence,
 	}
 	raw, err := json.MarshalIndent(note, "", "  ")
 	if err != nil {
