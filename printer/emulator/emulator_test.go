@@ -307,6 +307,7 @@ func TestBounds(t *testing.T) {
 		"no feed":     strings.Repeat("x", 1100_000),
 		"only ids":    "x\n" + cutFeed + strings.Repeat("\x1d(H\x06\x0000abcd", 100_000),
 		"problems":    strings.Repeat("\x01", 1200_000),
+		"no spacing":  "\x1b3\x00" + strings.Repeat("\x1bd\xff", 2000),
 		"big command": "\x1d8L\xff\xff\xff\x7f" + strings.Repeat("\x00", 100),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -325,6 +326,9 @@ func TestBounds(t *testing.T) {
 			}
 			if n := cap(p.strip.bytes) + cap(p.strip.bits) + cap(p.in); n > 8<<20 {
 				t.Errorf("%d bytes held", n)
+			}
+			if n := cap(p.strip.text); n > 2*maxRows {
+				t.Errorf("%d lines of text held", n)
 			}
 		})
 	}

@@ -50,7 +50,9 @@ func (m *machine) newline(p *Printer) {
 		m.flush(p)
 		return
 	}
-	p.schedule(work{text: new(string), blank: m.spacing})
+	if m.spacing > 0 { // else the paper stays, and any number of lines with it
+		p.schedule(work{text: new(string), blank: m.spacing})
+	}
 }
 
 // flush prints the line if there is one.
