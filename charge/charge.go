@@ -266,7 +266,7 @@ func Postings(f Fact) []ledger.Posting {
 	case ExtraPaymentFact:
 		return received(f.Amount, ledger.CustomerCredit)
 	case MismatchFact:
-		if f.Amount == 0 {
+		if f.Amount <= 0 {
 			return nil
 		}
 		return received(f.Amount, ledger.Suspense)

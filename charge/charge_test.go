@@ -3,6 +3,7 @@ package charge_test
 import (
 	"encoding/json"
 	"errors"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -291,6 +292,7 @@ func TestPostingsBalance(t *testing.T) {
 		{late, ledger.CustomerCredit},
 		{charge.ExtraPaymentFact{Amount: 1000}, ledger.CustomerCredit},
 		{charge.MismatchFact{Amount: 700}, ledger.Suspense},
+		{charge.RefundedFact{Amount: 700}, ledger.PixClearing},
 	} {
 		lines := charge.Postings(tt.fact)
 		var sum money.Amount
@@ -299,6 +301,14 @@ func TestPostingsBalance(t *testing.T) {
 		}
 		if sum != 0 || len(lines) != 2 || lines[1].Account != tt.to {
 			t.Errorf("%s: got %v, want two lines that end in %s and sum to zero", tt.fact.Kind(), lines, tt.to)
+		}
+	}
+}
+
+func TestNoMoneyPostsNothing(t *testing.T) {
+	for _, amount := range []money.Amount{0, -1} {
+		if lines := charge.Postings(charge.MismatchFact{Amount: amount}); lines != nil {
+			t.Errorf("a mismatch of %d centavos posts %v", amount, lines)
 		}
 	}
 }
@@ -337,6 +347,55 @@ func TestDecodeRoundTrip(t *testing.T) {
 	}
 	if _, err := charge.Decode("charge.paid", []byte(`{}`), nil); err == nil {
 		t.Error("a paid fact without evidence decodes")
+	}
+}
+
+// TestOpsTellMoneyApart: what is other money has another operation id, and one
+// that the ledger takes whatever the provider writes.
+func TestOpsTellMoneyApart(t *testing.T) {
+	c := pending(t)
+	seen := map[string]bool{}
+	for _, a := range []providers.Charge{
+		answer(1, providers.StatusPaid, 999, ""), answer(1, providers.StatusPaid, 998, ""),
+		answer(1, providers.StatusPaid, 997, "E1"), answer(2, providers.StatusPaid, 999, ""),
+		answer(1, providers.StatusPaid, 996, "E 1"), answer(1, providers.StatusPaid, 995, strings.Repeat("E", 200)),
+		answer(1, providers.StatusPaid, 994, "E\x13"), answer(1, providers.StatusPaid, 1000, "E2"), answer(1, providers.StatusPaid, 1000, "é/2"),
+	} {
+		f := c.Credit(c.FromAnswer(1, a))
+		if a.ProviderID != providerID(1) {
+			f = c.Credit(c.FromAnswer(2, a))
+		}
+		if f == nil || seen[f.Op()] || !opForm.MatchString(f.Op()) {
+			t.Errorf("%+v: the operation is %v", a, f)
+			continue
+		}
+		seen[f.Op()] = true
+		c = apply(t, c, f)
+	}
+}
+
+var opForm = regexp.MustCompile(`^[A-Za-z0-9._:/@+#=-]{1,128}$`) // package ledger's
+
+// TestClaimWithoutMoneyHidesNone: a claim that did not say how much is not the
+// money that a later answer tells of.
+func TestClaimWithoutMoneyHidesNone(t *testing.T) {
+	c := pending(t)
+	wrong := c.FromAnswer(1, answer(1, providers.StatusPaid, 0, ""))
+	wrong.Account = "another"
+	f := c.Credit(wrong)
+	if lines := charge.Postings(f); f.Kind() != "charge.payment_mismatch" || lines != nil {
+		t.Fatalf("%s with postings %v", f.Kind(), lines)
+	}
+	c = apply(t, c, f)
+	if f := c.Credit(wrong); f != nil {
+		t.Errorf("the same claim again gives %s", f.Kind())
+	}
+	f = c.Credit(c.FromAnswer(1, answer(1, providers.StatusPaid, 0, "")))
+	if f == nil {
+		t.Fatal("the provider's word is taken for the claim")
+	}
+	if c = apply(t, c, f); c.State != charge.Paid {
+		t.Errorf("state %s", c.State)
 	}
 }
 

@@ -122,23 +122,37 @@ func reasonOf(s State) string {
 	return "deadline"
 }
 
+// maxMismatches bounds what is recorded about one charge when its provider says
+// something else every time it is asked. A person was told long before.
+const maxMismatches = 10
+
 // Credit turns evidence of money into the one fact that records it: paid,
-// extra or mismatch; nil when this money is recorded already.
+// extra or mismatch; nil when this money is recorded already, or when too many
+// mismatches are.
 func (c Charge) Credit(ev Evidence) Fact {
 	amount := c.Amount
 	if ev.Amount != nil {
 		amount = *ev.Amount
 	}
+	mismatch := ev.matches(c)
+	odd := 0
 	for _, p := range c.Payments {
-		if p.Evidence.sameMoney(ev) {
+		if p.Mismatch {
+			odd++
+		}
+		// A claim that told of no amount does not hide money that matches.
+		if p.Evidence.sameMoney(ev) && (p.Amount > 0 || mismatch != nil) {
 			return nil
 		}
 	}
-	if err := ev.matches(c); err != nil {
+	if mismatch != nil {
+		if odd >= maxMismatches {
+			return nil
+		}
 		if ev.Amount == nil {
 			amount = 0
 		}
-		return MismatchFact{Charge: c.ID, Attempt: ev.Attempt, Amount: amount, Evidence: ev, Why: err.Error()}
+		return MismatchFact{Charge: c.ID, Attempt: ev.Attempt, Amount: amount, Evidence: ev, Why: mismatch.Error()}
 	}
 	if c.State.Rank() >= Paid.Rank() {
 		return ExtraPaymentFact{Charge: c.ID, Attempt: ev.Attempt, Amount: amount, Evidence: ev}

@@ -1,9 +1,11 @@
 package charge
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/ssg-safe/agent/money"
 )
@@ -219,7 +221,7 @@ func (f MismatchFact) Subject() ID { return f.Charge }
 
 // Op implements [Fact].
 func (f MismatchFact) Op() string {
-	return "charge/" + string(f.Charge) + "/mismatch/" + strconv.Itoa(f.Attempt) + "/" + f.Evidence.EndToEnd
+	return "charge/" + string(f.Charge) + "/mismatch/" + strconv.Itoa(f.Attempt) + "/" + f.Amount.String() + "/" + opPart(f.Evidence.EndToEnd)
 }
 
 // Proof implements [Fact].
@@ -303,9 +305,21 @@ func (f RefundedFact) apply(c *Charge) error {
 
 func paymentOp(id ID, e Evidence) string {
 	if e.EndToEnd != "" {
-		return "payment/" + e.EndToEnd
+		return "payment/" + opPart(e.EndToEnd)
 	}
 	return "charge/" + string(id) + "/payment/" + strconv.Itoa(e.Attempt)
+}
+
+// opPart is an end-to-end id as part of an operation id: itself, or its hash
+// if it is not what the central bank makes (letters and digits, 32 of them).
+func opPart(endToEnd string) string {
+	odd := func(r rune) bool {
+		return (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && (r < '0' || r > '9')
+	}
+	if len(endToEnd) > 64 || strings.ContainsFunc(endToEnd, odd) {
+		return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(endToEnd)))
+	}
+	return endToEnd
 }
 
 // Decode reads the fact of a ledger entry from its data and evidence fields.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/ssg-safe/agent/charge"
 	"github.com/ssg-safe/agent/display"
+	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/providers"
 )
 
@@ -82,4 +83,27 @@ func TestUnknownWordIsAskedAboutSlowly(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestContradictions: a provider that tells of another amount every time ends
+// nothing, and does not fill the ledger.
+func TestContradictions(t *testing.T) {
+	bubble(t, func(r *rig) {
+		amount := money.Amount(1)
+		r.route.on(func(_ context.Context, ref providers.Ref) (providers.Charge, error) {
+			amount++
+			a := amount
+			return providers.Charge{ProviderID: ref.ProviderID, Status: providers.StatusPaid, Word: "PAGO", Amount: &a, Digest: "d"}, nil
+		})
+		id := r.begin()
+		r.pass(3 * time.Minute)
+		if c := r.fold(id); c.State != charge.Pending || len(c.Payments) != 10 {
+			r.Errorf("state %s, %d payments: %+v", c.State, len(c.Payments), c.Payments)
+		}
+		r.route.pays(1234, "")
+		r.pass(10 * time.Second)
+		if c := r.fold(id); c.State != charge.Paid {
+			r.Errorf("at last the amount is right, and the charge is %s", c.State)
+		}
+	})
 }
