@@ -8,6 +8,7 @@ import (
 
 	"github.com/ssg-safe/agent/pix"
 	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/providers/internal/brcode"
 )
 
 // seed adds the document's sample bodies and the framework's own, and what
@@ -28,24 +29,9 @@ func seed(f *testing.F) {
 	for _, s := range []string{
 		``, `null`, `{}`, `[]`, `{"data":null}`, `{"data":[]}`, `{"data":{"id":1,"qrcode":2}}`, `{"data":{"qrcode_id":"1","status":true}}`,
 		`{"data":{"qrcode_id":"1","status":"PENDENTE","Status":"PAGO"}}`, `{"codigo_erro":1e400}`, `{"errors":{"a":{"b":[]}}}`,
-		`{"token_type":"bearer","expires_in":"7","access_token":"x"}`, `{"token_type":"Bearer","expires_in":-1,"access_token":"x"}`,
-		`{"token_type":"Bearer","expires_in":9223372036854775807,"access_token":"x"}`, `{"token_type":"Bearer","expires_in":1.5,"access_token":"a b"}`,
 	} {
 		f.Add([]byte(s))
 	}
-}
-
-func FuzzToken(f *testing.F) {
-	seed(f)
-	f.Fuzz(func(t *testing.T, body []byte) {
-		token, life, err := parseToken(body)
-		if err != nil {
-			return
-		}
-		if life <= 0 || life > maxTokenLife || token == "" || strings.ContainsAny(token.Reveal(), " \r\n") {
-			t.Errorf("took a token of %d bytes for %v", len(token), life)
-		}
-	})
 }
 
 func FuzzCreated(f *testing.F) {
@@ -58,7 +44,7 @@ func FuzzCreated(f *testing.F) {
 		if !isID(id) || code == "" {
 			t.Errorf("took id %q with code %q", id, code)
 		}
-		if len(checkCode(code, 100, "12345678000195", nil)) == 0 {
+		if len(brcode.Check(code, brcode.Want{Amount: 100, Key: "12345678000195"})) == 0 {
 			parsed, err := pix.Parse(code)
 			if cents, ok := parsed.Cents(); err != nil || ok && cents != 100 {
 				t.Errorf("took code %q: %v", code, err)

@@ -42,6 +42,8 @@ import (
 
 	"github.com/ssg-safe/agent/pix"
 	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/providers/internal/brcode"
+	"github.com/ssg-safe/agent/providers/internal/oauth"
 	"github.com/ssg-safe/agent/redact"
 )
 
@@ -57,13 +59,12 @@ const (
 
 // Client is the adapter. It is safe for concurrent use.
 type Client struct {
-	cfg    *Config
-	base   string
-	zone   *time.Location
-	http   providers.HTTP
-	limit  limiter
-	tokens tokens
-	log    *slog.Logger
+	cfg   *Config
+	base  string
+	zone  *time.Location
+	http  providers.HTTP
+	calls *oauth.Session
+	log   *slog.Logger
 }
 
 var (
@@ -95,10 +96,9 @@ func New(cfg Config, transport http.RoundTripper, log *slog.Logger) (*Client, er
 	}
 	c := &Client{
 		cfg: &cfg, base: strings.TrimRight(cfg.BaseURL, "/"), zone: zone, log: log,
-		http:  providers.HTTP{Provider: Name, Transport: transport, UserAgent: cfg.UserAgent, Log: log},
-		limit: limiter{interval: time.Second / time.Duration(rate), burst: 5},
+		http: providers.HTTP{Provider: Name, Transport: transport, UserAgent: cfg.UserAgent, Log: log},
 	}
-	c.tokens.fetch = c.fetchToken
+	c.calls = oauth.New(oauth.Config{HTTP: &c.http, Rate: rate, Token: c.tokenCall, Failure: parseFailure, Address: "base_url"})
 	return c, nil
 }
 
@@ -159,10 +159,10 @@ func (c *Client) CreateCharge(ctx context.Context, in providers.Intent) (provide
 		return ch, c.http.Fail(call, providers.Contract, a, "", providers.Describe(a), err)
 	}
 	ch.Status, ch.Word, ch.ExpiresAt = providers.StatusPending, "", expires.UTC()
-	if problems := checkCode(code, in.Amount, in.Key, c.cfg.LocationHosts); len(problems) > 0 {
+	if problems := brcode.Check(code, brcode.Want{Amount: in.Amount, Key: in.Key, Hosts: c.cfg.LocationHosts}); len(problems) > 0 {
 		detail := "code refused: " + strings.Join(problems, "; ")
 		e := c.http.Fail(call, providers.Security, a, "brcode_check", detail, nil)
-		if c.cfg.CodeCheck != CheckWarn || !showable(code) {
+		if c.cfg.CodeCheck != CheckWarn || !brcode.Showable(code) {
 			return providers.Charge{ProviderID: id, Digest: a.Digest}, e
 		}
 		c.log.Warn("received code fails its check", "provider", Name, "charge", in.ID, "err", e)
@@ -172,12 +172,6 @@ func (c *Client) CreateCharge(ctx context.Context, in providers.Intent) (provide
 	}
 	ch.BRCode = code
 	return ch, nil
-}
-
-// showable is the least that any code must be: printable ASCII of a length
-// that fits a BR Code.
-func showable(code string) bool {
-	return len(code) <= 512 && !strings.ContainsFunc(code, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
 var amountForm = regexp.MustCompile(`^\d{1,12}\.\d{2}$`)
@@ -271,56 +265,23 @@ func (c *Client) CheckHealth(ctx context.Context) error {
 	return err
 }
 
-// send makes an authorised call: token, request, and after a 401 one new token
-// and one repeat (a refused request did nothing). body is asked for each
-// sending anew.
+// send makes an authorised call.
 func (c *Client) send(ctx context.Context, op, path string, hide providers.Hidden, reserve int, body func() any) (providers.Call, providers.Answer, error) {
-	stale := 0
-	for {
-		tok, err := c.tokens.get(ctx, stale)
-		if err != nil {
-			return providers.Call{}, providers.Answer{}, c.noToken(op, hide, err)
-		}
-		call := c.call(op, path, nil)
-		call.Hide = hide.WithSecret(tok.value)
-		if err := c.limit.wait(ctx, reserve); err != nil {
-			return call, providers.Answer{}, c.http.Fail(call, providers.NotSent, providers.Answer{}, "", "waiting for the request limit", err)
-		}
-		if call.Body, err = json.Marshal(body()); err != nil {
-			return call, providers.Answer{}, c.http.Fail(call, providers.Invalid, providers.Answer{}, "", "request cannot be written", err)
-		}
-		call.Header.Set("Authorization", "Bearer "+tok.value.Reveal())
-		a, err := c.http.Do(ctx, call)
-		if err != nil {
-			return call, providers.Answer{}, err
-		}
-		if a.Status != http.StatusUnauthorized {
-			c.tokens.answered(true)
-			return call, a, nil
-		}
-		if stale != 0 {
-			c.tokens.answered(false)
-			return call, providers.Answer{}, c.refused(call, a)
-		}
-		stale = tok.serial
-	}
+	call := c.call(op, path)
+	call.Hide = hide
+	return c.calls.Send(ctx, call, reserve, body)
 }
 
-// noToken turns the failure to get a token into the call's own error: the call
-// itself was not sent, or was refused with 401, so its outcome is known.
-func (c *Client) noToken(op string, hide providers.Hidden, err error) error {
-	call := providers.Call{Op: op, Hide: hide}
-	kind := providers.NotSent
-	var after time.Duration
-	switch e, ok := errors.AsType[*providers.Error](err); {
-	case errors.Is(err, errHeld):
-		kind = providers.Auth
-	case ok && (e.Kind.Permanent() || e.Kind == providers.Rate):
-		kind, after = e.Kind, e.RetryAfter
+// tokenCall is the token request. The credentials travel in its body.
+func (c *Client) tokenCall() providers.Call {
+	call := c.call("token", "/oauth/token")
+	call.Header = http.Header{"Content-Type": {"application/json"}}
+	body, err := json.Marshal(tokenRequest{"client_credentials", c.cfg.ClientID, c.cfg.ClientSecret.Reveal()})
+	if err != nil {
+		panic(err) // a struct of texts
 	}
-	e := c.http.Fail(call, kind, providers.Answer{}, "", "no token", err)
-	e.RetryAfter = after
-	return e
+	call.Body = body
+	return call
 }
 
 // refused classifies an answer that is no success.
@@ -335,11 +296,8 @@ func (c *Client) refused(call providers.Call, a providers.Answer) error {
 	return c.http.Refused(call, a, code, detail)
 }
 
-func (c *Client) call(op, path string, body []byte) providers.Call {
-	return providers.Call{
-		Op: op, Method: http.MethodPost, URL: c.base + path, Body: body, Hide: c.hidden(),
-		Header: http.Header{"Content-Type": {"application/json"}},
-	}
+func (c *Client) call(op, path string) providers.Call {
+	return providers.Call{Op: op, Method: http.MethodPost, URL: c.base + path, Hide: c.hidden()}
 }
 
 func (c *Client) hidden() providers.Hidden { return providers.Hide(c.cfg.ClientSecret) }

@@ -256,33 +256,6 @@ func TestParseFailure(t *testing.T) {
 	}
 }
 
-func TestParseToken(t *testing.T) {
-	for _, tt := range []struct {
-		body string
-		want time.Duration // 0: refused
-	}{
-		{`{"token_type":"Bearer","expires_in":31536000,"access_token":"eyJ0eXAi"}`, 31536000 * time.Second},
-		{`{"token_type":"bearer","expires_in":"60","access_token":"x","scope":null}`, time.Minute},
-		{`{"token_type":"Bearer","expires_in":9223372036854775807,"access_token":"x"}`, maxTokenLife},
-		{`{"token_type":"mac","expires_in":60,"access_token":"x"}`, 0},
-		{`{"expires_in":60,"access_token":"x"}`, 0},
-		{`{"token_type":"Bearer","expires_in":0,"access_token":"x"}`, 0},
-		{`{"token_type":"Bearer","expires_in":-1,"access_token":"x"}`, 0},
-		{`{"token_type":"Bearer","expires_in":1.5,"access_token":"x"}`, 0},
-		{`{"token_type":"Bearer","access_token":"x"}`, 0},
-		{`{"token_type":"Bearer","expires_in":60,"access_token":""}`, 0},
-		{`{"token_type":"Bearer","expires_in":60,"access_token":"a b"}`, 0},
-		{`{"token_type":"Bearer","expires_in":60,"access_token":"a\r\nX-Other: 1"}`, 0},
-		{`{"token_type":"Bearer","expires_in":60,"access_token":"` + strings.Repeat("x", 8193) + `"}`, 0},
-		{`{"message":"Unauthenticated."}`, 0},
-	} {
-		_, life, err := parseToken([]byte(tt.body))
-		if life != tt.want || (err == nil) != (tt.want > 0) {
-			t.Errorf("%.80s: got %v (%v), want %v", tt.body, life, err, tt.want)
-		}
-	}
-}
-
 func TestCodes(t *testing.T) {
 	try := func(t *testing.T, how string, change func(*Config)) (providers.Charge, error) {
 		t.Helper()
@@ -343,17 +316,6 @@ func TestCodes(t *testing.T) {
 			t.Errorf("got %+v", ch)
 		}
 	})
-}
-
-func TestLocationHost(t *testing.T) {
-	for location, want := range map[string]string{
-		"pix.bank.example/qr/1": "pix.bank.example", "https://pix.bank.example/qr": "pix.bank.example", "PIX.bank.example/x": "PIX.bank.example",
-		"pix.bank.example:8443/x": "", "pix.bank.example@evil.example/x": "", "%zz": "", "": "",
-	} {
-		if got := locationHost(location); got != want {
-			t.Errorf("%q: got %q, want %q", location, got, want)
-		}
-	}
 }
 
 // TestConfig: all problems at once, each by its field.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/providers/internal/oauth"
 	"github.com/ssg-safe/agent/providers/simkit"
 	"github.com/ssg-safe/agent/providers/ssg/ssgsim"
 )
@@ -113,15 +114,15 @@ func TestRefusedCredentials(t *testing.T) {
 			auth()
 			time.Sleep(time.Second)
 		}
-		if n := sim.Log().Count("token"); n != maxRefusals {
-			t.Errorf("%d token requests in a minute, want %d", n, maxRefusals)
+		if n := sim.Log().Count("token"); n != oauth.MaxRefusals {
+			t.Errorf("%d token requests in a minute, want %d", n, oauth.MaxRefusals)
 		}
 		for range 60 {
 			time.Sleep(time.Second)
 			auth()
 		}
-		if n := sim.Log().Count("token"); n != maxRefusals+1 {
-			t.Errorf("%d token requests in two minutes, want %d", n, maxRefusals+1)
+		if n := sim.Log().Count("token"); n != oauth.MaxRefusals+1 {
+			t.Errorf("%d token requests in two minutes, want %d", n, oauth.MaxRefusals+1)
 		}
 	})
 }
@@ -143,7 +144,7 @@ func TestAlways401(t *testing.T) {
 		if err := sim.Script().Set(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(holdOff)
+		time.Sleep(oauth.HoldOff)
 		ask(t, t.Context(), c)
 	})
 }
@@ -225,50 +226,6 @@ func TestFollowersShareTheError(t *testing.T) {
 		wg.Wait()
 		if n := sim.Log().Count("token"); n != 1 {
 			t.Errorf("%d token requests, want 1", n)
-		}
-	})
-}
-
-// TestLimiter: a burst of five, then the rate; reads leave room for a create.
-func TestLimiter(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := &limiter{interval: 500 * time.Millisecond, burst: 5}
-		at := func(reserve int) time.Duration {
-			t.Helper()
-			started := time.Now()
-			if err := l.wait(t.Context(), reserve); err != nil {
-				t.Fatal(err)
-			}
-			return time.Since(started)
-		}
-		for i := range 4 {
-			if d := at(1); d != 0 {
-				t.Errorf("read %d waited %v", i, d)
-			}
-		}
-		if d := at(0); d != 0 {
-			t.Errorf("the create after a burst of reads waited %v", d)
-		}
-		if d := at(1); d != time.Second {
-			t.Errorf("the next read waited %v, want 1s", d)
-		}
-		if d := at(0); d != 0 {
-			t.Errorf("a create waited %v behind reads", d)
-		}
-		time.Sleep(time.Hour)
-		for i := range 10 {
-			want := time.Duration(0)
-			if i >= 5 {
-				want = 500 * time.Millisecond
-			}
-			if d := at(0); d != want {
-				t.Errorf("create %d after a pause waited %v, want %v", i, d, want)
-			}
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-		defer cancel()
-		if err := l.wait(ctx, 0); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("got %v, want the deadline", err)
 		}
 	})
 }

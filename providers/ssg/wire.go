@@ -7,10 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/ssg-safe/agent/providers"
-	"github.com/ssg-safe/agent/redact"
 )
 
 // The bodies of the API. Field names are the document's.
@@ -41,35 +39,6 @@ type statusRequest struct {
 
 // expiryLayout is the form of data_expiracao: local time without a zone.
 const expiryLayout = "2006-01-02T15:04:05"
-
-// maxTokenLife bounds what a provider may claim.
-const maxTokenLife = 10 * 365 * 24 * time.Hour
-
-func parseToken(body []byte) (redact.Secret, time.Duration, error) {
-	var in struct {
-		Type    string      `json:"token_type"`
-		Expires json.Number `json:"expires_in"`
-		Token   string      `json:"access_token"`
-	}
-	if err := providers.DecodeJSON(body, &in); err != nil {
-		return "", 0, err
-	}
-	if !strings.EqualFold(in.Type, "Bearer") {
-		return "", 0, errors.New("token_type is not Bearer")
-	}
-	seconds, err := in.Expires.Int64()
-	if err != nil || seconds <= 0 {
-		return "", 0, errors.New("expires_in is not a positive number of seconds")
-	}
-	if in.Token == "" || len(in.Token) > 8192 || strings.ContainsFunc(in.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return "", 0, errors.New("access_token is missing or malformed")
-	}
-	life := maxTokenLife
-	if seconds < int64(maxTokenLife/time.Second) {
-		life = time.Duration(seconds) * time.Second
-	}
-	return redact.Secret(in.Token), life, nil
-}
 
 func parseCreated(body []byte) (id, code string, err error) {
 	var in struct {

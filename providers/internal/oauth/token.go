@@ -1,11 +1,11 @@
-package ssg
+package oauth
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
 	"math/rand/v2"
-	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,13 +14,44 @@ import (
 )
 
 const (
-	// After so many refusals in a row nothing is sent for a while: credentials
-	// do not get better by being tried, and a token lasts a year.
-	maxRefusals = 3
-	holdOff     = time.Minute
-	// How long an old token is used on after a refresh failed.
-	refreshPause = time.Minute
+	// MaxRefusals is after how many refusals in a row nothing is sent for
+	// [HoldOff]: credentials do not get better by being tried.
+	MaxRefusals = 3
+	// HoldOff is how long nothing is sent then.
+	HoldOff = time.Minute
+	// MaxLife bounds what a provider may claim about a token's life.
+	MaxLife = 10 * 365 * 24 * time.Hour
+	// How long an old token is used on after a renewal failed.
+	renewalPause = time.Minute
 )
+
+// Parse reads a token answer (RFC 6749, 5.1): a bearer token with a life. What
+// else it holds is ignored.
+func Parse(body []byte) (redact.Secret, time.Duration, error) {
+	var in struct {
+		Type    string      `json:"token_type"`
+		Expires json.Number `json:"expires_in"`
+		Token   string      `json:"access_token"`
+	}
+	if err := providers.DecodeJSON(body, &in); err != nil {
+		return "", 0, err
+	}
+	if !strings.EqualFold(in.Type, "Bearer") {
+		return "", 0, errors.New("token_type is not Bearer")
+	}
+	seconds, err := in.Expires.Int64()
+	if err != nil || seconds <= 0 {
+		return "", 0, errors.New("expires_in is not a positive number of seconds")
+	}
+	if in.Token == "" || len(in.Token) > 8192 || strings.ContainsFunc(in.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", 0, errors.New("access_token is missing or malformed")
+	}
+	life := MaxLife
+	if seconds < int64(MaxLife/time.Second) {
+		life = time.Duration(seconds) * time.Second
+	}
+	return redact.Secret(in.Token), life, nil
+}
 
 // token is an access token. Times are monotonic readings, so that a wall clock
 // that is set does not change a token's life.
@@ -106,7 +137,7 @@ func (t *tokens) renew(ctx context.Context, f *flight) (*token, error) {
 			t.refused()
 		}
 		if old := t.current; old != nil {
-			t.current = &token{value: old.value, serial: old.serial, refreshAt: time.Now().Add(refreshPause), end: old.end}
+			t.current = &token{value: old.value, serial: old.serial, refreshAt: time.Now().Add(renewalPause), end: old.end}
 		}
 		return nil, err
 	}
@@ -119,9 +150,9 @@ func (t *tokens) renew(ctx context.Context, f *flight) (*token, error) {
 
 // refused counts a refusal; t.mu is held.
 func (t *tokens) refused() {
-	if t.refusals++; t.refusals >= maxRefusals {
-		t.refusals = maxRefusals - 1 // after the pause one try decides
-		t.heldTill = time.Now().Add(holdOff)
+	if t.refusals++; t.refusals >= MaxRefusals {
+		t.refusals = MaxRefusals - 1 // after the pause one try decides
+		t.heldTill = time.Now().Add(HoldOff)
 	}
 }
 
@@ -134,36 +165,4 @@ func (t *tokens) answered(ok bool) {
 	} else {
 		t.refused()
 	}
-}
-
-// fetchToken is the token request. The credentials travel in its body.
-func (c *Client) fetchToken(ctx context.Context) (redact.Secret, time.Duration, error) {
-	body, err := json.Marshal(tokenRequest{"client_credentials", c.cfg.ClientID, c.cfg.ClientSecret.Reveal()})
-	if err != nil {
-		return "", 0, err
-	}
-	call := c.call("token", "/oauth/token", body)
-	if err := c.limit.wait(ctx, 0); err != nil {
-		return "", 0, c.http.Fail(call, providers.NotSent, providers.Answer{}, "", "waiting for the request limit", err)
-	}
-	a, err := c.http.Do(ctx, call)
-	if err != nil {
-		return "", 0, err
-	}
-	if a.Status != http.StatusOK {
-		code, detail := parseFailure(a.Body)
-		kind := providers.KindOfStatus(a.Status)
-		switch a.Status {
-		case http.StatusBadRequest, http.StatusForbidden, http.StatusUnprocessableEntity:
-			kind = providers.Auth
-		case http.StatusNotFound:
-			kind, detail = providers.Operator, "nothing at this address; check base_url"
-		}
-		return "", 0, c.http.Fail(call, kind, a, code, detail, nil)
-	}
-	value, life, err := parseToken(a.Body)
-	if err != nil {
-		return "", 0, c.http.Fail(call, providers.Contract, a, "", providers.Describe(a), err)
-	}
-	return value, life, nil
 }

@@ -1,0 +1,155 @@
+// Package oauth makes the authorised calls of adapters whose provider gives out
+// bearer tokens for client credentials (RFC 6749, 4.4). A [Session] belongs to
+// one credential at one provider: it keeps the token in memory, spaces the
+// requests, and repeats a call once with a new token after a 401, which is safe
+// because a refused request did nothing.
+//
+// # Tokens
+//
+// One token request is under way at a time, and whoever needs a token waits for
+// it. A token is renewed at 80–95 % of its life, counted from the sending of
+// its request on the monotonic clock; when the renewal fails, the old one serves
+// on to its end. Refused credentials are not tried with every call.
+//
+// # What a missing token means
+//
+// A call that got no token was not sent, so its outcome is known: NotSent, or
+// the token request's own error where that is permanent or a wish to be left
+// alone.
+//
+// What an adapter's words and errors mean is none of this package's business.
+package oauth
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/redact"
+)
+
+// burst is how many requests may be sent at once after a pause.
+const burst = 5
+
+// Config is what a session needs of its adapter.
+type Config struct {
+	HTTP *providers.HTTP
+	// Rate is how many requests a second are sent at most, bursts of five aside;
+	// at least 1.
+	Rate int
+	// Token makes the token request, credentials and all, and hides them.
+	Token func() providers.Call
+	// Failure reads what an unsuccessful token answer says, to be cleaned.
+	Failure func(body []byte) (code, detail string)
+	// Address is the configuration's name of what to check when there is nothing
+	// at the token address.
+	Address string
+}
+
+// Session makes authorised calls. It is safe for concurrent use.
+type Session struct {
+	cfg    Config
+	limit  limiter
+	tokens tokens
+}
+
+// New returns a session. It sends nothing yet.
+func New(cfg Config) *Session {
+	s := &Session{cfg: cfg, limit: limiter{interval: time.Second / time.Duration(cfg.Rate), burst: burst}}
+	s.tokens.fetch = s.fetch
+	return s
+}
+
+// Send makes a call: token, request, and after a 401 one new token and one
+// repeat. body (nil: none) is asked for each sending anew and goes out as JSON.
+// reserve is how many further requests the limit must then still have room for,
+// so that reads leave room for a create.
+//
+// Any answer comes back, a second 401 too, with the call as it was sent; what it
+// hides now includes the token. The error is always a [*providers.Error].
+func (s *Session) Send(ctx context.Context, c providers.Call, reserve int, body func() any) (providers.Call, providers.Answer, error) {
+	stale := 0
+	for {
+		tok, err := s.tokens.get(ctx, stale)
+		if err != nil {
+			return c, providers.Answer{}, s.noToken(c, err)
+		}
+		call := c
+		call.Hide = c.Hide.WithSecret(tok.value)
+		if call.Header = c.Header.Clone(); call.Header == nil {
+			call.Header = http.Header{}
+		}
+		if err := s.limit.wait(ctx, reserve); err != nil {
+			return call, providers.Answer{}, s.waiting(call, err)
+		}
+		if body != nil {
+			if call.Body, err = json.Marshal(body()); err != nil {
+				return call, providers.Answer{}, s.cfg.HTTP.Fail(call, providers.Invalid, providers.Answer{}, "", "request cannot be written", err)
+			}
+			call.Header.Set("Content-Type", "application/json")
+		}
+		call.Header.Set("Authorization", "Bearer "+tok.value.Reveal())
+		a, err := s.cfg.HTTP.Do(ctx, call)
+		switch {
+		case err != nil:
+			return call, providers.Answer{}, err
+		case a.Status != http.StatusUnauthorized:
+			s.tokens.answered(true)
+			return call, a, nil
+		case stale != 0:
+			s.tokens.answered(false)
+			return call, a, nil
+		}
+		stale = tok.serial
+	}
+}
+
+func (s *Session) waiting(c providers.Call, err error) error {
+	return s.cfg.HTTP.Fail(c, providers.NotSent, providers.Answer{}, "", "waiting for the request limit", err)
+}
+
+// noToken turns the failure to get a token into the call's own error.
+func (s *Session) noToken(c providers.Call, err error) error {
+	kind := providers.NotSent
+	var after time.Duration
+	switch e, ok := errors.AsType[*providers.Error](err); {
+	case errors.Is(err, errHeld):
+		kind = providers.Auth
+	case ok && (e.Kind.Permanent() || e.Kind == providers.Rate):
+		kind, after = e.Kind, e.RetryAfter
+	}
+	e := s.cfg.HTTP.Fail(c, kind, providers.Answer{}, "", "no token", err)
+	e.RetryAfter = after
+	return e
+}
+
+// fetch is the token request.
+func (s *Session) fetch(ctx context.Context) (redact.Secret, time.Duration, error) {
+	call := s.cfg.Token()
+	if err := s.limit.wait(ctx, 0); err != nil {
+		return "", 0, s.waiting(call, err)
+	}
+	a, err := s.cfg.HTTP.Do(ctx, call)
+	if err != nil {
+		return "", 0, err
+	}
+	if a.Status != http.StatusOK && a.Status != http.StatusCreated {
+		code, detail := s.cfg.Failure(a.Body)
+		kind := providers.KindOfStatus(a.Status)
+		switch a.Status {
+		case http.StatusBadRequest, http.StatusForbidden, http.StatusUnprocessableEntity:
+			kind = providers.Auth
+		case http.StatusNotFound:
+			kind, detail = providers.Operator, "nothing at this address; check "+s.cfg.Address
+		}
+		return "", 0, s.cfg.HTTP.Fail(call, kind, a, code, detail, nil)
+	}
+	value, life, err := Parse(a.Body)
+	if err != nil {
+		return "", 0, s.cfg.HTTP.Fail(call, providers.Contract, a, "", providers.Describe(a), err)
+	}
+	return value, life, nil
+}

@@ -1,0 +1,106 @@
+package oauth
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// What a session does with a provider is tested where there is one: packages
+// ssg and bacen.
+
+// TestLimiter: a burst of five, then the rate; reads leave room for a create.
+func TestLimiter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &limiter{interval: 500 * time.Millisecond, burst: 5}
+		at := func(reserve int) time.Duration {
+			t.Helper()
+			started := time.Now()
+			if err := l.wait(t.Context(), reserve); err != nil {
+				t.Fatal(err)
+			}
+			return time.Since(started)
+		}
+		for i := range 4 {
+			if d := at(1); d != 0 {
+				t.Errorf("read %d waited %v", i, d)
+			}
+		}
+		if d := at(0); d != 0 {
+			t.Errorf("the create after a burst of reads waited %v", d)
+		}
+		if d := at(1); d != time.Second {
+			t.Errorf("the next read waited %v, want 1s", d)
+		}
+		if d := at(0); d != 0 {
+			t.Errorf("a create waited %v behind reads", d)
+		}
+		time.Sleep(time.Hour)
+		for i := range 10 {
+			want := time.Duration(0)
+			if i >= 5 {
+				want = 500 * time.Millisecond
+			}
+			if d := at(0); d != want {
+				t.Errorf("create %d after a pause waited %v, want %v", i, d, want)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		if err := l.wait(ctx, 0); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, want the deadline", err)
+		}
+	})
+}
+
+func TestParse(t *testing.T) {
+	for _, tt := range []struct {
+		body string
+		want time.Duration // 0: refused
+	}{
+		{`{"token_type":"Bearer","expires_in":31536000,"access_token":"eyJ0eXAi"}`, 31536000 * time.Second},
+		{`{"token_type":"bearer","expires_in":"60","access_token":"x","scope":null}`, time.Minute},
+		{`{"token_type":"Bearer","expires_in":9223372036854775807,"access_token":"x"}`, MaxLife},
+		{`{"token_type":"mac","expires_in":60,"access_token":"x"}`, 0},
+		{`{"expires_in":60,"access_token":"x"}`, 0},
+		{`{"token_type":"Bearer","expires_in":0,"access_token":"x"}`, 0},
+		{`{"token_type":"Bearer","expires_in":-1,"access_token":"x"}`, 0},
+		{`{"token_type":"Bearer","expires_in":1.5,"access_token":"x"}`, 0},
+		{`{"token_type":"Bearer","access_token":"x"}`, 0},
+		{`{"token_type":"Bearer","expires_in":60,"access_token":""}`, 0},
+		{`{"token_type":"Bearer","expires_in":60,"access_token":"a b"}`, 0},
+		{`{"token_type":"Bearer","expires_in":60,"access_token":"a\r\nX-Other: 1"}`, 0},
+		{`{"token_type":"Bearer","expires_in":60,"access_token":"` + strings.Repeat("x", 8193) + `"}`, 0},
+		{`{"message":"Unauthenticated."}`, 0},
+	} {
+		_, life, err := Parse([]byte(tt.body))
+		if life != tt.want || (err == nil) != (tt.want > 0) {
+			t.Errorf("%.80s: got %v (%v), want %v", tt.body, life, err, tt.want)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, s := range []string{
+		``, `null`, `{}`, `[]`, `<!DOCTYPE html>`, `{"message":"Unauthenticated."}`,
+		`{"token_type":"Bearer","expires_in":31536000,"access_token":"eyJ0eXAiOiJKV1Qi"}`,
+		`{"access_token":"x","token_type":"Bearer","expires_in":300,"scope":"cob.read cob.write pix.read"}`,
+		`{"token_type":"bearer","expires_in":"7","access_token":"x"}`, `{"token_type":"Bearer","expires_in":-1,"access_token":"x"}`,
+		`{"token_type":"Bearer","expires_in":9223372036854775807,"access_token":"x"}`, `{"token_type":"Bearer","expires_in":1.5,"access_token":"a b"}`,
+		`{"token_type":"Bearer","Token_Type":"mac","expires_in":7,"access_token":"x"}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		token, life, err := Parse(body)
+		if err != nil {
+			return
+		}
+		if life <= 0 || life > MaxLife || token == "" || strings.ContainsAny(token.Reveal(), " \r\n") {
+			t.Errorf("took a token of %d bytes for %v", len(token), life)
+		}
+	})
+}
