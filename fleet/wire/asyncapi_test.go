@@ -96,7 +96,9 @@ func asyncapi(t testing.TB, instead []schemaOf) string {
 		{"time", node{{"type", "string"}, {"format", "date-time"}, {"description", "RFC 3339 in UTC, to the millisecond."}}},
 		{"hash", node{{"type", "string"}, {"pattern", "^[0-9a-f]{64}$"}, {"description", "SHA-256, lower-case hex."}}},
 		{"token", node{
-			{"type", "string"}, {"maxLength", MaxToken}, {"pattern", `^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{86}$`},
+			{"type", "string"},
+			{"maxLength", MaxToken},
+			{"pattern", `^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{86}$`},
 			{"description", "Compact JWS, EdDSA (Ed25519). The header has exactly alg, typ and kid."},
 		}},
 	}
@@ -152,15 +154,20 @@ func asyncapi(t testing.TB, instead []schemaOf) string {
 		}},
 		{"defaultContentType", "application/json"},
 		{"servers", node{{"broker", node{
-			{"host", "{host}:8883"}, {"protocol", "secure-mqtt"}, {"protocolVersion", "3.1.1"},
+			{"host", "{host}:8883"},
+			{"protocol", "secure-mqtt"},
+			{"protocolVersion", "3.1.1"},
 			{"description", "Any MQTT 3.1.1 broker that checks client certificates."},
 			{"variables", node{{"host", node{{"description", "The operator's broker."}}}}},
 			{"security", []any{node{{"type", "X509"}, {"description", "The certificate names the device."}}}},
 			{"bindings", node{{"mqtt", node{
-				{"cleanSession", true}, {"keepAlive", 60},
+				{"cleanSession", true},
+				{"keepAlive", 60},
 				{"lastWill", node{
-					{"topic", Topic{"acme", "loja-12", exampleDevice(), true, ChannelState}.String()}, {"qos", int(ChannelState.QoS())},
-					{"message", string(mustMarshal(t, exampleMessages(t)[1]))}, {"retain", ChannelState.Retained()},
+					{"topic", Topic{"acme", "loja-12", exampleDevice(), true, ChannelState}.String()},
+					{"qos", int(ChannelState.QoS())},
+					{"message", string(mustMarshal(t, exampleMessages(t)[1]))},
+					{"retain", ChannelState.Retained()},
 				}},
 			}}}},
 		}}}},

@@ -83,7 +83,7 @@ func FuzzDecodeBatch(f *testing.F) {
 		if n := len(b.Entries); n == 0 || n > MaxBatchEntries || n != b.Count || b.At(n-1).Seq < b.From.Seq {
 			t.Fatalf("%d entries from %v, count %d", n, b.From, b.Count)
 		}
-		if b.Checkpoint != nil && (bytes.ContainsAny(b.Checkpoint.Checkpoint, " \t\r\n")) {
+		if b.Checkpoint != nil && bytes.ContainsAny(b.Checkpoint.Checkpoint, " \t\r\n") {
 			return // Encode refuses what it cannot write as it is
 		}
 		again, err := b.Encode()

@@ -103,21 +103,37 @@ var classes = map[string]class{
 
 	"Evt.v": classVersion, "Evt.sid": classID, "Evt.id": classID, "Evt.kind": classID, "Evt.level": words(false, "info", "warn", "alarm"),
 	"Evt.at": classTime, "Evt.clock": classClock,
-	"Evt.detail": {"object of texts", node{{"type", "object"}, {"maxProperties", MaxDetails}, {"propertyNames", node{{"$ref", "#/components/schemas/name"}}}, {"additionalProperties", node{{"$ref", "#/components/schemas/text"}}}},
-		[]string{"{}", `{"a_b.9":""}`}, []string{`{"A":""}`, `{"a":1}`, `{"a":null}`, `[]`, `""`, `{"":""}`}},
+	"Evt.detail": {
+		"object of texts",
+		node{{"type", "object"}, {"maxProperties", MaxDetails}, {"propertyNames", node{{"$ref", "#/components/schemas/name"}}}, {"additionalProperties", node{{"$ref", "#/components/schemas/text"}}}},
+		[]string{"{}", `{"a_b.9":""}`},
+		[]string{`{"A":""}`, `{"a":1}`, `{"a":null}`, `[]`, `""`, `{"":""}`},
+	},
 
 	"Tele.v": classVersion, "Tele.sid": classID, "Tele.at": classTime, "Tele.clock": classClock, "Tele.up_ms": classSize,
-	"Tele.counters": {"object of integers, 0 to 2^64-1", node{{"type", "object"}, {"maxProperties", MaxMetrics}, {"propertyNames", node{{"$ref", "#/components/schemas/name"}}}, {"additionalProperties", node{{"type", "integer"}, {"minimum", 0}, {"maximum", json.Number(max64)}}}},
-		[]string{"{}", `{"a":` + max64 + `}`}, []string{`{"a":-1}`, `{"a":1.5}`, `{"A":1}`, `{"a":"1"}`, `[]`}},
-	"Tele.gauges": {"object of integers, -2^63 to 2^63-1", node{{"type", "object"}, {"maxProperties", MaxMetrics}, {"propertyNames", node{{"$ref", "#/components/schemas/name"}}}, {"additionalProperties", node{{"type", "integer"}, {"minimum", json.Number("-9223372036854775808")}, {"maximum", json.Number(max63)}}}},
-		[]string{"{}", `{"a":-9223372036854775808}`}, []string{`{"a":` + max64 + `}`, `{"a":1.5}`, `{"A":1}`, `{"a":"1"}`, `[]`}},
+	"Tele.counters": {
+		"object of integers, 0 to 2^64-1",
+		node{{"type", "object"}, {"maxProperties", MaxMetrics}, {"propertyNames", node{{"$ref", "#/components/schemas/name"}}}, {"additionalProperties", node{{"type", "integer"}, {"minimum", 0}, {"maximum", json.Number(max64)}}}},
+		[]string{"{}", `{"a":` + max64 + `}`},
+		[]string{`{"a":-1}`, `{"a":1.5}`, `{"A":1}`, `{"a":"1"}`, `[]`},
+	},
+	"Tele.gauges": {
+		"object of integers, -2^63 to 2^63-1",
+		node{{"type", "object"}, {"maxProperties", MaxMetrics}, {"propertyNames", node{{"$ref", "#/components/schemas/name"}}}, {"additionalProperties", node{{"type", "integer"}, {"minimum", json.Number("-9223372036854775808")}, {"maximum", json.Number(max63)}}}},
+		[]string{"{}", `{"a":-9223372036854775808}`},
+		[]string{`{"a":` + max64 + `}`, `{"a":1.5}`, `{"A":1}`, `{"a":"1"}`, `[]`},
+	},
 
 	"Res.v": classVersion, "Res.sid": classID, "Res.jti": classID, "Res.ok": classBool,
 	"Res.code": words(true, codeWords()...), "Res.detail": classText, "Res.charge": classID,
 
 	"PayGet.v": classVersion, "PayGet.sid": classID,
-	"PayGet.charges": {fmt.Sprintf("list of 1 to %d ids", MaxAsked), node{{"type", "array"}, {"minItems", 1}, {"maxItems", MaxAsked}, {"items", node{{"$ref", "#/components/schemas/id"}}}},
-		nil, []string{`[]`, `""`, `{}`, `[1]`, `[""]`, `[null]`}},
+	"PayGet.charges": {
+		fmt.Sprintf("list of 1 to %d ids", MaxAsked),
+		node{{"type", "array"}, {"minItems", 1}, {"maxItems", MaxAsked}, {"items", node{{"$ref", "#/components/schemas/id"}}}},
+		nil,
+		[]string{`[]`, `""`, `{}`, `[1]`, `[""]`, `[null]`},
+	},
 
 	"Batch.v": classVersion, "Batch.sid": classID, "Batch.count": integer("1", strconv.Itoa(MaxBatchEntries)), "Batch.prev": classHash,
 
