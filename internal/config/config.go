@@ -41,6 +41,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxFile is the size in bytes of the largest file that is read.
@@ -178,7 +180,8 @@ func Load(path string, dst any, opts Options) (*File, error) {
 
 // readFile reads a regular file of at most max bytes.
 func readFile(path string, max int64) ([]byte, os.FileMode, error) {
-	r, err := os.Open(path) //nolint:gosec // the operator names the file
+	// A pipe must not make us wait for its other end.
+	r, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) //nolint:gosec // the operator names the file
 	if err != nil {
 		return nil, 0, err
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/ssg-safe/agent/redact"
 )
@@ -35,6 +36,9 @@ func TestSecretSources(t *testing.T) {
 	write(t, path("lines"), "hunter2\n\n", 0o600)
 	write(t, path("large"), strings.Repeat("x", maxSecret+1), 0o600)
 	write(t, path("absent"), "absent", 0o400)
+	if err := unix.Mkfifo(path("pipe"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	vars := env(map[string]string{"TOKEN": "hunter2", "EMPTY": "", "CREDENTIALS_DIRECTORY": dir})
 	file := func(name string) string { return fmt.Sprintf("secret = { file = %q }", path(name)) }
 
@@ -57,6 +61,7 @@ func TestSecretSources(t *testing.T) {
 		"too large":            {file("large"), "", []string{fmt.Sprintf("1:19 secret.file: %[1]s cannot be read: %[1]s is larger than 65536 bytes", path("large"))}},
 		"no file":              {file("none"), "", []string{"1:19 secret.file: " + path("none") + " does not exist"}},
 		"folder":               {fmt.Sprintf("secret = { file = %q }", dir), "", []string{fmt.Sprintf("1:19 secret.file: %[1]s cannot be read: %[1]s is not a regular file", dir)}},
+		"pipe":                 {file("pipe"), "", []string{fmt.Sprintf("1:19 secret.file: %[1]s cannot be read: %[1]s is not a regular file", path("pipe"))}}, // and nobody waits for its other end
 		"relative path":        {`secret = { file = "good" }`, "", []string{"1:19 secret.file: not an absolute path"}},
 		"never provisioned":    {`secret = { credential = "absent" }`, "", []string{"1:25 secret.credential: the credential absent was never provisioned"}},
 		"no credential":        {`secret = { credential = "none" }`, "", []string{"1:25 secret.credential: none does not exist"}},
