@@ -20,6 +20,7 @@ import (
 // start records a new charge and sends its first attempt.
 func (t *Terminal) start(r Request, reply func(charge.ID, error)) {
 	m, ok := t.merchant(r.Merchant)
+	taken := r.Present && !t.session.free()
 	switch {
 	case t.stopping:
 		reply("", ErrStopping)
@@ -30,7 +31,7 @@ func (t *Terminal) start(r Request, reply func(charge.ID, error)) {
 	case r.Amount < t.cfg.MinAmount || r.Amount > t.cfg.MaxAmount:
 		reply("", fmt.Errorf("%w: %s is not between %s and %s", ErrAmount, r.Amount.BRL(), t.cfg.MinAmount.BRL(), t.cfg.MaxAmount.BRL()))
 		return
-	case r.Present && !t.session.free():
+	case taken && r.Reference == "":
 		reply("", ErrScreenTaken)
 		return
 	}
@@ -48,11 +49,12 @@ func (t *Terminal) start(r Request, reply func(charge.ID, error)) {
 	d.fresh, d.with = true, r.With
 	if r.Reference != "" {
 		d.reference = newReference(r, id)
+		d.reference.known = taken
 	}
 	if p := fromPayer(r.Payer); p != (privatePayer{}) || r.Description != "" {
 		d.private = &private{Description: r.Description, Payer: p}
 	}
-	if r.Present {
+	if r.Present && !taken {
 		t.session.creating(id, r.Amount)
 	}
 	d.then = func([]queue.Job) {
@@ -63,7 +65,7 @@ func (t *Terminal) start(r Request, reply func(charge.ID, error)) {
 		known, ok := errors.AsType[knownReference](err)
 		_, callers := errors.AsType[callersError](err)
 		switch {
-		case !r.Present:
+		case !r.Present || taken:
 		case ok || callers || errors.Is(err, ErrReference):
 			t.session.idle() // no matter of the person in front of it
 		default:

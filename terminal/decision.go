@@ -218,11 +218,12 @@ func (d *decision) write(tx *bbolt.Tx, at ledger.Stamp, closing []charge.ID) ([]
 		if s.Deadline == 0 && d.live.known {
 			s.Deadline = d.live.deadline
 		}
-		raw, err := json.Marshal(s)
+		key := []byte(d.next.ID)
+		row, err := seal(key, s)
 		if err != nil {
 			return nil, err
 		}
-		if err := open.Put([]byte(d.next.ID), raw); err != nil {
+		if err := open.Put(key, row); err != nil {
 			return nil, err
 		}
 	}
@@ -249,6 +250,24 @@ func (d *decision) write(tx *bbolt.Tx, at ledger.Stamp, closing []charge.ID) ([]
 		issued = append(issued, job)
 	}
 	return issued, nil
+}
+
+// seal makes a row of v.
+func seal(key []byte, v any) ([]byte, error) {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	return store.Seal(key, raw), nil
+}
+
+// unseal reads a row.
+func unseal(key, row []byte, into any) error {
+	raw, err := store.Unseal(key, row)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(raw, into)
 }
 
 func fromPayer(p providers.Payer) privatePayer {

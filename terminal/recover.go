@@ -21,8 +21,8 @@ import (
 func (t *Terminal) recover() error {
 	var jobs []queue.Job
 	err := t.store.View(func(tx *bbolt.Tx) error {
-		err := tx.Bucket(openBucket).ForEach(func(_, raw []byte) error {
-			l, err := t.load(tx, raw)
+		err := tx.Bucket(openBucket).ForEach(func(id, row []byte) error {
+			l, err := t.load(tx, id, row)
 			if err == nil {
 				t.hold(l)
 			}
@@ -65,10 +65,10 @@ func (t *Terminal) recover() error {
 	return nil
 }
 
-func (t *Terminal) load(tx *bbolt.Tx, raw []byte) (*live, error) {
+func (t *Terminal) load(tx *bbolt.Tx, id, row []byte) (*live, error) {
 	var s snapshot
-	if err := json.Unmarshal(raw, &s); err != nil {
-		return nil, fmt.Errorf("snapshot of a charge: %w", err)
+	if err := unseal(id, row, &s); err != nil {
+		return nil, fmt.Errorf("snapshot of charge %s: %w", id, err)
 	}
 	c := s.Charge
 	l := &live{charge: c, began: -1}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 
@@ -149,12 +148,14 @@ func (t *Terminal) fold(id charge.ID) (charge.Charge, error) {
 
 var referenceBucket = []byte("references")
 
-// reference is a caller's own name for a charge, kept for ever, with a digest
-// of what was asked for.
+// reference is a caller's own name for a charge, kept for ever, with a keyed
+// hash of what was asked for.
 type reference struct {
-	key    string
+	key    []byte
+	asked  []byte
+	known  bool      // asked for while the screen is taken: only a known charge will do
 	Charge charge.ID `json:"charge"`
-	Digest string    `json:"digest"`
+	Asked  string    `json:"asked"`
 }
 
 func newReference(r Request, id charge.ID) *reference {
@@ -164,8 +165,7 @@ func newReference(r Request, id charge.ID) *reference {
 		Present               bool
 		Payer                 privatePayer
 	}{r.Merchant, r.Description, int64(r.Amount), r.Present, fromPayer(r.Payer)})
-	sum := sha256.Sum256(asked)
-	return &reference{key: r.Source + "\x00" + r.Reference, Charge: id, Digest: fmt.Sprintf("%x", sum[:16])}
+	return &reference{key: []byte(r.Source + "\x00" + r.Reference), asked: asked, Charge: id}
 }
 
 // knownReference says that the charge exists already.
@@ -173,22 +173,30 @@ type knownReference struct{ id charge.ID }
 
 func (k knownReference) Error() string { return "the reference names charge " + string(k.id) }
 
-// claim takes the reference, or fails with knownReference or ErrReference.
+// claim takes the reference, or fails with knownReference, ErrReference or
+// ErrScreenTaken.
 func (r *reference) claim(tx *bbolt.Tx) error {
+	asked, err := ledger.KeyedHash(tx, r.asked)
+	if err != nil {
+		return err
+	}
 	b := tx.Bucket(referenceBucket)
-	if raw := b.Get([]byte(r.key)); raw != nil {
+	if row := b.Get(r.key); row != nil {
 		var old reference
-		if err := json.Unmarshal(raw, &old); err != nil {
+		if err := unseal(r.key, row, &old); err != nil {
 			return fmt.Errorf("reference: %w", err)
 		}
-		if old.Digest != r.Digest {
+		if old.Asked != asked {
 			return fmt.Errorf("%w: %s", ErrReference, old.Charge)
 		}
 		return knownReference{old.Charge}
 	}
-	raw, err := json.Marshal(r)
+	if r.known {
+		return ErrScreenTaken
+	}
+	row, err := seal(r.key, reference{Charge: r.Charge, Asked: asked})
 	if err != nil {
 		return err
 	}
-	return b.Put([]byte(r.key), raw)
+	return b.Put(r.key, row)
 }

@@ -128,3 +128,44 @@ func TestReferences(t *testing.T) {
 		r.pass(10 * time.Second)
 	})
 }
+
+// TestReferenceOfTheChargeOnTheScreen: who asks again while the first answer's
+// charge is shown gets that charge.
+func TestReferenceOfTheChargeOnTheScreen(t *testing.T) {
+	bubble(t, func(r *rig) {
+		req := terminal.Request{Amount: 1000, Source: "fleet", Reference: "order-1", Present: true}
+		answers := make(chan charge.ID, 2)
+		for range 2 { // the second comes before the first is recorded
+			go func() {
+				id, err := r.term.Start(r.Context(), req)
+				if err != nil {
+					r.Error(err)
+				}
+				answers <- id
+			}()
+		}
+		first, second := <-answers, <-answers
+		r.pass(0)
+		shown := charge.ID(r.shows(display.QR).Charge)
+		third, err := r.term.Start(r.Context(), req)
+		if first != shown || second != shown || third != shown || err != nil {
+			r.Errorf("got %s, %s, %s, %v; want %s", first, second, third, err, shown)
+		}
+		r.pass(0)
+		r.shows(display.QR)
+		other := req
+		other.Amount = 1001
+		if _, err := r.term.Start(r.Context(), other); !errors.Is(err, terminal.ErrReference) {
+			r.Errorf("another amount: got %v, want ErrReference", err)
+		}
+		other.Reference = "order-2"
+		if _, err := r.term.Start(r.Context(), other); !errors.Is(err, terminal.ErrScreenTaken) {
+			r.Errorf("another reference: got %v, want ErrScreenTaken", err)
+		}
+		r.pass(0)
+		r.shows(display.QR)
+		if n := len(r.route.intents); n != 1 {
+			r.Errorf("%d charges were created at the provider, want 1", n)
+		}
+	})
+}
