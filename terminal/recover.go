@@ -59,10 +59,20 @@ func (t *Terminal) recover() error {
 		}
 		t.spool.jobs = append(t.spool.jobs, job)
 	}
+	// While one is of unknown fate no other is sent.
+	slices.SortStableFunc(t.spool.jobs, func(a, b queue.Job) int { return cmp.Compare(settled(a), settled(b)) })
 	for _, id := range t.order {
 		t.resume(t.charges[id])
 	}
 	return nil
+}
+
+// settled orders jobs: 0 for those that may be on the paper, 1 for the others.
+func settled(j queue.Job) int {
+	if j.State == started || j.State == unknown {
+		return 0
+	}
+	return 1
 }
 
 func (t *Terminal) load(tx *bbolt.Tx, id, row []byte) (*live, error) {

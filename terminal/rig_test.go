@@ -434,12 +434,16 @@ func fails(k providers.Kind) func(context.Context, providers.Intent) (providers.
 type paper struct {
 	mu      sync.Mutex
 	ready   error
+	wait    func(context.Context) // before Ready answers; nil: it does not
 	result  func(printer.Job) printer.Result
 	resolve printer.Result
 	jobs    []printer.Job
 }
 
-func (p *paper) Ready(context.Context) (printer.Status, error) {
+func (p *paper) Ready(ctx context.Context) (printer.Status, error) {
+	if p.wait != nil {
+		p.wait(ctx)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return printer.Status{}, p.ready

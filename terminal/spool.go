@@ -3,7 +3,6 @@ package terminal
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -93,6 +92,7 @@ func (s slip) issue(tx *bbolt.Tx, at ledger.Stamp) (queue.Job, error) {
 	}
 	return queue.Put(tx, queue.Job{
 		Op: "slip/" + strconv.FormatUint(nsu, 10), Kind: jobKind, Subject: string(s.Charge), State: queued, Payload: payload,
+		Created: at.Wall,
 	})
 }
 
@@ -174,8 +174,8 @@ func (t *Terminal) printNext(up time.Duration) {
 			r := t.printer.Resolve(ctx, processName(what))
 			return func() { t.resolved(job, what, r) }
 		})
-	case what.Kind == SlipQR && !t.payable(what.Charge):
-		draft := what.entry("dropped", "", "the charge is not open any more")
+	case t.stale(what):
+		draft := what.entry("dropped", "", "nobody waits for this code any more")
 		t.turn(&printChange{job: job, remove: true, entry: &draft}, nil)
 	default:
 		s.busy = true
@@ -186,10 +186,14 @@ func (t *Terminal) printNext(up time.Duration) {
 	}
 }
 
-// payable reports whether a printed code could still be paid.
-func (t *Terminal) payable(id charge.ID) bool {
-	l := t.charges[id]
-	return l != nil && l.charge.State == charge.Pending && !l.cancel && l.code != "" && (!l.known || t.clock.Up() < l.deadline)
+// stale reports whether a slip must not be printed any more: a code that cannot
+// be paid, or whose payer was there before a reboot.
+func (t *Terminal) stale(s slip) bool {
+	if s.Kind != SlipQR {
+		return false
+	}
+	l := t.charges[s.Charge]
+	return l == nil || l.charge.State != charge.Pending || l.cancel || l.code == "" || l.began < 0 || l.known && t.clock.Up() >= l.deadline
 }
 
 // ready starts a job on a printer that is ready, after recording it.
@@ -204,10 +208,10 @@ func (t *Terminal) ready(job queue.Job, what slip, err error) {
 		s.wait(t.clock.Up())
 		return
 	}
-	if t.stopping {
+	s.health = display.OK
+	if t.stopping || t.stale(what) { // printNext takes it from here
 		return
 	}
-	s.health = display.OK
 	doc, err := t.document(what)
 	var pj printer.Job
 	if err == nil {
@@ -251,6 +255,7 @@ func (t *Terminal) printed(job queue.Job, what slip, r printer.Result) {
 		t.turn(c, nil)
 	case printer.Refused:
 		t.log.Error("slip refused", "nsu", what.NSU, "reason", r.Reason)
+		job.State = queued // no byte was sent
 		t.turn(&printChange{job: job, bury: r.Reason}, nil)
 	default:
 		t.log.Warn("slip may or may not be printed", "nsu", what.NSU, "reason", r.Reason)
@@ -322,7 +327,7 @@ func processName(s slip) string {
 	return fmt.Sprintf("%d/%d", s.NSU, s.Copy)
 }
 
-// document lays a slip out.
+// document lays a slip out that is not stale.
 func (t *Terminal) document(s slip) (printer.Document, error) {
 	m, ok := t.merchant(s.Merchant)
 	if !ok {
@@ -335,12 +340,8 @@ func (t *Terminal) document(s slip) (printer.Document, error) {
 			Provider: s.Route, PaidAt: s.Paid.In(m.Zone), At: s.Issued.In(m.Zone), Copy: s.Copy,
 		}.Document(), nil
 	}
-	l := t.charges[s.Charge]
-	if l == nil || l.code == "" {
-		return printer.Document{}, errors.New("the code is not known any more")
-	}
 	return layout.QRSlip{
-		Merchant: head, Terminal: t.cfg.Code, NSU: s.NSU, Amount: s.Amount, BRCode: l.code, TxID: string(s.Charge),
+		Merchant: head, Terminal: t.cfg.Code, NSU: s.NSU, Amount: s.Amount, BRCode: t.charges[s.Charge].code, TxID: string(s.Charge),
 		ExpiresAt: s.Expires.In(m.Zone), At: s.Issued.In(m.Zone), Copy: s.Copy,
 	}.Document(), nil
 }
