@@ -142,7 +142,7 @@ func (t *Terminal) answered(l *live, n int, sent time.Duration, a providers.Char
 		if l.charge.Present && t.printer != nil {
 			d.issue = append(d.issue, slip{
 				Kind: SlipQR, Charge: l.charge.ID, Merchant: l.charge.Merchant, Amount: l.charge.Amount, Copy: 1,
-				Expires: t.clock.Wall().Add(d.deadline - t.clock.Up()),
+				Expires: t.wallAt(d.deadline),
 			})
 		}
 	})
@@ -304,17 +304,17 @@ func (t *Terminal) learnWith(l *live, facts []charge.Fact, with func(*bbolt.Tx) 
 	}
 	d.with = with
 	paid, _ := facts[0].(charge.PaidFact)
-	if d.next.State == charge.Paid && l.charge.State != charge.Paid && t.printer != nil && l.charge.Present && !paid.Late {
+	first := d.next.State == charge.Paid && l.charge.State != charge.Paid
+	if first {
+		d.paid = t.clock.Up()
+	}
+	if first && t.printer != nil && l.charge.Present && !paid.Late {
 		d.issue = append(d.issue, slip{
 			Kind: SlipReceipt, Charge: l.charge.ID, Merchant: l.charge.Merchant, Amount: paid.Amount, Copy: 1,
 			EndToEnd: paid.Evidence.EndToEnd, Route: l.charge.Route, Paid: t.clock.Wall(),
 		})
 	}
-	wall := t.clock.Wall()
 	d.then = func([]queue.Job) {
-		if l.charge.State == charge.Paid && l.paidAt.IsZero() {
-			l.paidAt = wall
-		}
 		t.changed(l, nil)
 		end(facts[0], nil)
 	}

@@ -28,8 +28,9 @@ type decision struct {
 	facts []charge.Fact
 	// private is the charge's purgeable part, when it changes.
 	private *private
-	// deadline is the end of the code just accepted, in boot time.
-	deadline time.Duration
+	// deadline is the end of the code just accepted, paid when the charge became
+	// paid, in boot time.
+	deadline, paid time.Duration
 
 	// issue lists slips that get a number and a print job with this commit;
 	// print is a change to the spool's current job.
@@ -67,11 +68,12 @@ type privatePayer struct {
 // pruned facts are not missed.
 type snapshot struct {
 	Charge charge.Charge `json:"charge"`
-	// Began is when it was recorded and Deadline the accepted code's end, on
-	// the boot-time clock of Boot.
+	// Began is when it was recorded, Deadline the accepted code's end, and Paid
+	// when it became paid, on the boot-time clock of Boot.
 	Boot     string        `json:"boot"`
 	Began    time.Duration `json:"began_ns"`
 	Deadline time.Duration `json:"deadline_ns,omitempty"`
+	Paid     time.Duration `json:"paid_ns,omitempty"`
 }
 
 const actor = "terminal"
@@ -151,6 +153,9 @@ func (t *Terminal) committed(d *decision, closing []charge.ID, issued []queue.Jo
 			if d.deadline != 0 {
 				l.deadline, l.known = d.deadline, true
 			}
+			if d.paid != 0 {
+				l.paid, l.paidAt = d.paid, t.wallAt(d.paid)
+			}
 			if d.fresh {
 				t.hold(l)
 			}
@@ -214,7 +219,7 @@ func (d *decision) write(tx *bbolt.Tx, at ledger.Stamp, closing []charge.ID) ([]
 		}
 	}
 	if d.live != nil {
-		s := snapshot{Charge: d.next, Boot: at.Boot, Began: d.live.began, Deadline: d.deadline}
+		s := snapshot{Charge: d.next, Boot: at.Boot, Began: d.live.began, Deadline: d.deadline, Paid: max(d.live.paid, d.paid)}
 		if s.Deadline == 0 && d.live.known {
 			s.Deadline = d.live.deadline
 		}

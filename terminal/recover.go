@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -84,6 +85,7 @@ func (t *Terminal) load(tx *bbolt.Tx, id, row []byte) (*live, error) {
 	l := &live{charge: c, began: -1}
 	if s.Boot == t.clock.Boot() {
 		l.began, l.deadline, l.known = s.Began, s.Deadline, s.Deadline != 0
+		l.paid, l.paidAt = s.Paid, t.wallAt(s.Paid)
 	}
 	data, err := ledger.GetPrivate(tx, string(c.ID))
 	if err != nil {
@@ -139,7 +141,7 @@ func (t *Terminal) resume(l *live) {
 		t.observe(Event{Kind: ChargeResumed, Charge: c, Code: l.code})
 	case c.State == charge.Paid:
 		l.watch.start(up, c.State)
-		if c.Present && !c.Late {
+		if c.Present && !c.Late && l.paid != 0 && up < l.paid+paidAgain && t.session.state == display.Idle {
 			t.session.creating(c.ID, c.Amount)
 			t.session.paid(up, t.cfg.PaidScreen)
 		}
@@ -147,6 +149,10 @@ func (t *Terminal) resume(l *live) {
 		l.watch.start(up, c.State)
 	}
 }
+
+// paidAgain is how long after it was paid a charge is called so once more by a
+// terminal that starts: later somebody else stands there.
+const paidAgain = 30 * time.Second
 
 // abandon ends a charge whose payer never saw a code and is not there any more.
 func (t *Terminal) abandon(l *live, facts []charge.Fact) {

@@ -227,12 +227,14 @@ type live struct {
 	code   string // payable text, "" before it is known
 	payer  providers.Payer
 	desc   string
-	// began is when it was recorded, deadline when its code stops being
-	// payable: boot-time clock; known is false until there is a deadline.
+	// began is when it was recorded (-1: in an earlier boot), deadline when its
+	// code stops being payable, paid when it was paid in this boot: boot-time
+	// clock. known is false until there is a deadline.
 	began    time.Duration
 	deadline time.Duration
 	known    bool
-	paidAt   time.Time // wall clock, for the screen
+	paid     time.Duration
+	paidAt   time.Time // the same on the wall clock, for the screen
 	printed  SlipKind  // the newest slip that came out
 
 	busy    bool     // a decision about it is being committed
@@ -419,6 +421,11 @@ func (l *live) later(f func()) {
 // stamp is the time of a decision.
 func (t *Terminal) stamp() ledger.Stamp {
 	return ledger.Stamp{Wall: t.clock.Wall(), Boot: t.clock.Boot(), Up: t.clock.Up(), Quality: ledger.Quality(t.clock.Quality())}
+}
+
+// wallAt is the wall clock of a moment of this boot.
+func (t *Terminal) wallAt(up time.Duration) time.Time {
+	return t.clock.Wall().Add(up - t.clock.Up())
 }
 
 // merchant is a configured merchant; "" is the first one. One that is not

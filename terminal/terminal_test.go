@@ -377,6 +377,18 @@ func TestRestart(t *testing.T) {
 					}
 				})
 			})
+			t.Run("paid long ago", func(t *testing.T) {
+				bubble(t, func(r *rig) {
+					r.route.pays(1234, "E1")
+					r.begin()
+					r.pass(20 * time.Second)
+					r.shows(display.Idle)
+					r.pass(time.Hour)
+					r.restart(reboot)
+					r.pass(time.Second)
+					r.shows(display.Idle)
+				})
+			})
 			t.Run("paid while off", func(t *testing.T) {
 				bubble(t, func(r *rig) {
 					id := r.begin()
@@ -400,8 +412,14 @@ func TestRestart(t *testing.T) {
 					r.route.pays(1234, "E1")
 					r.pass(3 * time.Second)
 					r.shows(display.Paid)
+					paid := r.shows(display.Paid).At
+					r.pass(time.Second)
 					r.restart(reboot)
-					r.shows(display.Paid)
+					if reboot { // who stands there now is somebody else
+						r.shows(display.Idle)
+					} else if v := r.shows(display.Paid); !v.At.Equal(paid) {
+						r.Errorf("paid at %v, before the restart %v", v.At, paid)
+					}
 					r.printer.set(func(p *paper) { p.ready = nil })
 					r.pass(20 * time.Second)
 					r.shows(display.Idle)
