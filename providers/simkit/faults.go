@@ -267,7 +267,7 @@ func (s *Script) pick(route string) Faults {
 		arg := r.Arg
 		if r.Fault == Latency {
 			from, to, _ := between(arg) // validated by Set
-			arg = (from + time.Duration(s.rng.Int64N(int64(to-from)+1))).String()
+			arg = (from + time.Duration(s.rng.Uint64N(uint64(to-from)+1))).String()
 		}
 		faults[r.Fault] = arg
 	}

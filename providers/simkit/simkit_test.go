@@ -68,9 +68,16 @@ func FuzzParseRules(f *testing.F) {
 	} {
 		f.Add(s)
 	}
+	f.Add("create:latency=0s..2562047h47m16.854775807s")
 	f.Fuzz(func(t *testing.T, text string) {
 		rules, err := ParseRules(text)
-		if err != nil || strings.HasPrefix(strings.TrimSpace(text), "[") {
+		if err != nil {
+			return
+		}
+		if s := NewScript(1, []string{"create"}, nil); s.Set(rules...) == nil {
+			s.pick("create") // what was accepted can be carried out
+		}
+		if strings.HasPrefix(strings.TrimSpace(text), "[") {
 			return
 		}
 		lines := make([]string, len(rules))
