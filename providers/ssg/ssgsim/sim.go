@@ -24,7 +24,7 @@
 //	GET  /sim/state              counts and sums
 //	GET  /sim/ledger             all charges
 //	POST /sim/charges/{id}/pay   pay now; after expiry this is late money
-//	POST /sim/charges/{id}/expire
+//	POST /sim/charges/{id}/expire  unless it is paid
 //	GET  /sim/faults             the fault script; PUT replaces it (text or JSON), DELETE clears it
 //	POST /sim/tokens/revoke      every token issued so far is refused from now on
 //	GET  /sim/requests           the request log
@@ -258,7 +258,7 @@ func (s *Sim) Charges() []simkit.Charge {
 // Pay pays a charge now, also one that has expired.
 func (s *Sim) Pay(id string) error { return s.force(id, providers.StatusPaid, "control") }
 
-// Expire expires an unpaid charge now.
+// Expire expires a charge now; one that is paid stays paid, with an error.
 func (s *Sim) Expire(id string) error { return s.force(id, providers.StatusExpired, "control") }
 
 // RevokeTokens makes every token issued so far invalid.
@@ -271,8 +271,12 @@ func (s *Sim) RevokeTokens() error {
 func (s *Sim) force(id string, to providers.Status, by string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.charges[id] == nil {
+	c := s.charges[id]
+	switch {
+	case c == nil:
 		return ErrNoCharge
+	case by == "control" && to == providers.StatusExpired && c.status(time.Now()) == providers.StatusPaid:
+		return errors.New("the charge is paid")
 	}
 	return s.record(record{Op: "forced", ID: id, Status: to, By: by})
 }

@@ -304,7 +304,13 @@ func TestReopen(t *testing.T) {
 		if err := s.Expire(forced); err != nil {
 			t.Fatal(err)
 		}
+		if err := s.Expire(paid); err == nil {
+			t.Error("a paid charge was made to expire")
+		}
 		before := s.Charges()
+		if before[0].Status != providers.StatusPaid {
+			t.Errorf("got %s, want paid: money does not go back by itself", before[0].Status)
+		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
