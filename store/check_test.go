@@ -175,7 +175,7 @@ func TestQuarantine(t *testing.T) {
 		t.Fatal(err)
 	}
 	damage(t, o.Path, func(b []byte) []byte {
-		return bytes.Replace(b, []byte(`"op":"op-7"`), []byte(`"op":"op-8"`), 1)
+		return bytes.ReplaceAll(b, []byte(`"op":"op-7"`), []byte(`"op":"op-8"`)) // in free pages too
 	})
 	bad, err := os.ReadFile(o.Path)
 	if err != nil {
@@ -266,6 +266,7 @@ func TestOpenRefusesWhatIsNoStore(t *testing.T) {
 		"empty file":       {},
 		"one page":         image[:4096],
 		"cut in half":      image[:len(image)/2],
+		"cut within pages": image[:8*4096],
 		"one page short":   image[:len(image)-4096],
 		"zeros":            make([]byte, len(image)),
 		"text":             bytes.Repeat([]byte("not a store\n"), 4096),

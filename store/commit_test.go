@@ -467,21 +467,28 @@ func TestLargeGroupsKeepTheReserve(t *testing.T) {
 	}
 }
 
-// TestReaderAtTheLimit: pages that an open reader holds do not count as free.
+// TestReaderAtTheLimit: pages that an open reader holds do not count as free, so
+// that acknowledgements still fit beside it.
 func TestReaderAtTheLimit(t *testing.T) {
 	s := storetest.Run(t, storetest.Options(t, nil, rows))
 	value := strings.Repeat("v", 1000)
-	err := s.View(func(*bbolt.Tx) error {
-		for n := 0; ; n++ { // always the same row: garbage that stays pending
-			if err := s.Commit(t.Context(), store.Op{New: true, Do: put("k", value+fmt.Sprint(n))}); err != nil {
-				return err
-			}
-		}
-	})
-	if !errors.Is(err, store.ErrFull) {
-		t.Errorf("with a reader: %v, want ErrFull", err)
+	do := func(isNew bool, n int) error { // always the same row: garbage that stays pending
+		return s.Commit(t.Context(), store.Op{New: isNew, Do: put("k", value+fmt.Sprint(n))})
 	}
-	if err := s.Commit(t.Context(), store.Op{New: true, Do: put("k", "x")}); err != nil {
+	err := s.View(func(*bbolt.Tx) error {
+		var err error
+		for n := 0; err == nil; n++ {
+			err = do(true, n)
+		}
+		if !errors.Is(err, store.ErrFull) {
+			t.Errorf("with a reader: %v, want ErrFull", err)
+		}
+		return do(false, 0)
+	})
+	if err != nil {
+		t.Errorf("an acknowledgement beside the reader: %v", err)
+	}
+	if err := do(true, 1); err != nil {
 		t.Errorf("after the reader: %v", err)
 	}
 }
