@@ -31,6 +31,7 @@ type Config struct {
 	Display   DisplayConfig    `toml:"display"`
 	Store     StoreConfig      `toml:"store"`
 	Archive   ArchiveConfig    `toml:"archive"`
+	Fleet     FleetConfig      `toml:"fleet"`
 	Log       LogConfig        `toml:"log"`
 }
 
@@ -176,6 +177,52 @@ type StoreConfig struct {
 type ArchiveConfig struct {
 	// The folder of the copy, best on another device. Empty: no copy is written.
 	Dir string `toml:"dir"`
+}
+
+// FleetConfig is the link to the fleet over MQTT. Without brokers there is none.
+type FleetConfig struct {
+	// Addresses of the brokers, tried in turn: "ssl://host:8883", or "tcp://host:1883"
+	// on a network that nobody else can reach.
+	Brokers []string `toml:"brokers" max:"8"`
+	// Who the terminal belongs to, and where it stands, as the hub's registry has
+	// it: small letters, digits and hyphens.
+	Tenant string `toml:"tenant"`
+	// The site.
+	Site string `toml:"site"`
+	// User name at the broker. Empty: the client certificate names the terminal.
+	Username string `toml:"username" max:"128"`
+	// Password at the broker.
+	Password config.Secret `toml:"password"`
+	// PEM file of the authorities that may vouch for the broker. Empty: those of
+	// the system.
+	CA string `toml:"ca"`
+	// PEM file of the terminal's client certificate.
+	Certificate string `toml:"certificate"`
+	// PEM file of its private key.
+	PrivateKey string `toml:"private_key"`
+	// The hub's public signing keys, as `ssg-hub keys` prints them; two while one
+	// takes over from the other. Nothing else may move money or acknowledge entries.
+	HubKeys []string `toml:"hub_keys" max:"2"`
+	// How the terminal names itself to the broker: device where the broker binds
+	// that name to the credentials, random where it cannot (NATS).
+	ClientID string `toml:"client_id" default:"device" oneof:"device random"`
+	// How often a silent link is tried. 5m saves data where the carrier allows it.
+	Keepalive time.Duration `toml:"keepalive" default:"60s" min:"10s" max:"10m"`
+	// Status messages of a fleet that runs other software. They are hints: the
+	// provider is asked.
+	Mapping *MappingConfig `toml:"mapping"`
+}
+
+// MappingConfig is where a foreign fleet's messages say what the terminal needs.
+type MappingConfig struct {
+	// The topic, such as "acme/{device}/pix/{charge}/status"; + is any level.
+	Topic string `toml:"topic" required:"true" example:"acme/{device}/status"`
+	// JSON pointer to the charge's id. Empty: the topic has {charge}.
+	Charge string `toml:"charge"`
+	// JSON pointer to the status word. Empty: every message is a hint.
+	Status string `toml:"status"`
+	// The status words that are worth asking the provider for.
+	Words []string `toml:"words" max:"32"`
 }
 
 // LogConfig is what is written to standard error, which systemd takes to the

@@ -67,8 +67,10 @@ func loadExample(t *testing.T, path string, change func(string) string) (Config,
 		t.Fatal(err)
 	}
 	secrets := t.TempDir()
-	if err := os.WriteFile(filepath.Join(secrets, "ssg.secret"), []byte(testSecret+"\n"), 0o600); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"ssg.secret", "mqtt.password"} {
+		if err := os.WriteFile(filepath.Join(secrets, name), []byte(testSecret+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	s := strings.ReplaceAll(string(text), `"/etc/ssg-agent/secrets/`, fmt.Sprintf("%q", secrets+"/")[:len(secrets)+2])
 	return decodeConfig(path, []byte(change(s)), map[string]string{"SSG_CLIENT_SECRET": testSecret, "CREDENTIALS_DIRECTORY": secrets})

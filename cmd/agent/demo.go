@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/ssg-safe/agent/device"
 	"github.com/ssg-safe/agent/display"
 	"github.com/ssg-safe/agent/printer"
 	"github.com/ssg-safe/agent/providers"
@@ -40,19 +41,21 @@ func newDemoCmd(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run the whole terminal on this machine, nothing to set up",
-		Long: `Runs a terminal with a simulated provider, a simulated payer and a virtual
-printer. Nothing real is touched: no hardware, no network. Type an amount and
+		Long: `Runs a terminal with a simulated provider, a simulated payer, a virtual printer,
+and a fleet of one: broker and hub are inside too. Nothing real is touched: no hardware, no network. Type an amount and
 press Enter; the payer pays a few seconds after the code is shown; the slips
 appear as pictures in the directory's slips folder. Ctrl-C ends it.
 
 With --headless there is no screen: what an earlier run left open is finished,
-then --charges charges are made, paid and printed, and the demo ends.
+then --charges charges are made, paid and printed, the hub gets the ledger, and
+the demo ends.
 
 Everything lies under --dir, the simulator's ledger and the printer's paper
 included. Kill it at any moment and start it again: nothing is lost and nothing
 is doubled.
 
-Exit codes: 0 done (with --headless: every charge was paid and printed), 1
+Exit codes: 0 done (with --headless: every charge was paid and printed,
+and the hub has the same ledger byte for byte), 1
 failed, 2 wrong usage.`,
 		Example: `  ssg-agent demo
   ssg-agent demo --headless --charges 5 --json
@@ -66,7 +69,7 @@ failed, 2 wrong usage.`,
 	fs.IntVar(&f.charges, "charges", 0, "how many charges to make by itself (default 3 with --headless, else none)")
 	fs.BoolVar(&f.json, "json", false, "events as JSON lines on stdout (needs --headless)")
 	fs.StringVar(&f.provider, "provider", "ssg", "which provider to simulate")
-	fs.BoolVar(&f.offline, "offline", false, "cut the provider off in the middle of the run")
+	fs.BoolVar(&f.offline, "offline", false, "cut provider and broker off in the middle of the run")
 	fs.StringVar(&f.sim, "sim", "", "use the simulator that `ssg-agent sim` serves at this URL instead of one inside")
 	fs.StringVar(&f.faults, "faults", "", "fault script of the simulator inside (see `ssg-agent sim --help`)")
 	fs.DurationVar(&f.payAfter, "pay-after", 0, "when the simulated payer pays (default 300ms with --headless, else 6s)")
@@ -146,7 +149,14 @@ func runDemo(ctx context.Context, g *globals, f demoFlags) error {
 	if f.headless {
 		out = g.stdout
 	}
-	d := newDriver(f, out, paper, line)
+	h, err := openDemoHub(dir, line, log)
+	if err != nil {
+		return err
+	}
+	defer h.store.Close()
+	w.beside, w.dial = h.components(), h.dial
+	w.enrol = func(c *FleetConfig, id device.Identity) error { return h.enrol(ctx, c, id) }
+	d := newDriver(f, out, paper, line, h)
 	w.observe, w.drawn = d.observe, d.drawn
 	if f.charges > 0 {
 		w.drive = d.drive

@@ -15,9 +15,12 @@ import (
 
 	"github.com/ssg-safe/agent/charge"
 	"github.com/ssg-safe/agent/display"
+	"github.com/ssg-safe/agent/fleet"
+	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/printer"
 	"github.com/ssg-safe/agent/printer/emulator"
+	"github.com/ssg-safe/agent/store"
 	"github.com/ssg-safe/agent/terminal"
 )
 
@@ -28,14 +31,15 @@ type driver struct {
 	out   io.Writer
 	paper *emulator.Printer
 	line  *cuttable
+	hub   *demoHub
 
 	mu      sync.Mutex // guards waiting
 	waiting []any
 	wake    chan struct{}
 }
 
-func newDriver(f demoFlags, out io.Writer, paper *emulator.Printer, line *cuttable) *driver {
-	return &driver{flags: f, out: out, paper: paper, line: line, wake: make(chan struct{}, 1)}
+func newDriver(f demoFlags, out io.Writer, paper *emulator.Printer, line *cuttable, hub *demoHub) *driver {
+	return &driver{flags: f, out: out, paper: paper, line: line, hub: hub, wake: make(chan struct{}, 1)}
 }
 
 // The events of the contract. Amounts are centavos.
@@ -74,12 +78,18 @@ type (
 		BytesFile string            `json:"bytes_file"`
 		PNGFile   string            `json:"png_file"`
 	}
+	syncedEvent struct {
+		Event string      `json:"event"` // ledger_synced
+		Epoch uint64      `json:"epoch"`
+		Seq   uint64      `json:"seq"`
+		Head  ledger.Hash `json:"head"`
+	}
 	summaryEvent struct {
 		Event   string `json:"event"` // summary
 		Charges int    `json:"charges"`
 		Paid    int    `json:"paid"`
 		Printed int    `json:"printed"`
-		Synced  bool   `json:"synced"` // always false: there is no hub yet
+		Synced  bool   `json:"synced"` // the hub has the ledger, byte for byte
 	}
 )
 
@@ -113,7 +123,7 @@ func (p *progress) done() bool { return p.ended || p.paid && p.qr && p.receipt }
 // patience bounds how long one charge may take.
 const patience = 60 * time.Second
 
-func (d *driver) drive(ctx context.Context, t *terminal.Terminal) error {
+func (d *driver) drive(ctx context.Context, t *terminal.Terminal, st *store.Store, link *fleet.Link) error {
 	all := map[charge.ID]*progress{}
 	if err := d.finish(ctx, t, all); err != nil {
 		return err
@@ -142,8 +152,18 @@ func (d *driver) drive(ctx context.Context, t *terminal.Terminal) error {
 			sum.Printed++
 		}
 	}
+	head, syncErr := d.hub.synced(ctx, st, link)
+	if syncErr == nil {
+		sum.Synced = true
+		if err := d.tell(syncedEvent{"ledger_synced", head.Epoch, head.Seq, head.Hash}); err != nil {
+			return err
+		}
+	}
 	if err := d.tell(sum); err != nil {
 		return err
+	}
+	if syncErr != nil {
+		return fmt.Errorf("not synchronised: %w", syncErr)
 	}
 	if sum.Paid != sum.Charges || sum.Printed != sum.Charges {
 		return fmt.Errorf("of %d charges %d were paid and %d printed", sum.Charges, sum.Paid, sum.Printed)
@@ -174,6 +194,7 @@ func (d *driver) charge(ctx context.Context, t *terminal.Terminal, i int, all ma
 		if cut && p.created {
 			cut = false
 			d.line.cut(3 * time.Second)
+			d.hub.broker.Disconnect()
 		}
 	}
 	return id, nil
@@ -294,7 +315,9 @@ func (d *driver) tell(e any) error {
 	case slipEvent:
 		line = fmt.Sprintf("%s  %s slip no. %d printed: %s", e.Charge, e.Kind, e.NSU, e.PNGFile)
 	case summaryEvent:
-		line = fmt.Sprintf("%d charges, %d paid, %d printed", e.Charges, e.Paid, e.Printed)
+		line = fmt.Sprintf("%d charges, %d paid, %d printed, synchronised: %v", e.Charges, e.Paid, e.Printed, e.Synced)
+	case syncedEvent:
+		line = fmt.Sprintf("the hub has all entries up to %d/%d", e.Epoch, e.Seq)
 	default:
 		return nil
 	}
@@ -312,8 +335,15 @@ func (c *cuttable) cut(d time.Duration) { c.until.Store(time.Now().Add(d).UnixNa
 
 // RoundTrip implements http.RoundTripper.
 func (c *cuttable) RoundTrip(r *http.Request) (*http.Response, error) {
-	if time.Now().UnixNano() < c.until.Load() {
-		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("the line is cut")}
+	if err := c.err(); err != nil {
+		return nil, err
 	}
 	return c.next.RoundTrip(r)
+}
+
+func (c *cuttable) err() error {
+	if time.Now().UnixNano() < c.until.Load() {
+		return &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("the line is cut")}
+	}
+	return nil
 }

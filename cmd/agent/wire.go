@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +20,7 @@ import (
 	"github.com/ssg-safe/agent/charge"
 	"github.com/ssg-safe/agent/device"
 	"github.com/ssg-safe/agent/display"
+	"github.com/ssg-safe/agent/fleet"
 	"github.com/ssg-safe/agent/internal/supervise"
 	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/ledger/archive"
@@ -43,7 +46,14 @@ type wiring struct {
 	interrupt func()
 	// drive works the running terminal; when it ends, so does run. Nil: the
 	// terminal runs until ctx ends.
-	drive func(context.Context, *terminal.Terminal) error
+	drive func(context.Context, *terminal.Terminal, *store.Store, *fleet.Link) error
+	// enrol makes the terminal known to a hub on this machine; nil: the
+	// configuration says all.
+	enrol func(*FleetConfig, device.Identity) error
+	// dial reaches the broker; nil: over the network. beside runs next to the
+	// agent and is stopped after it.
+	dial   func(ctx context.Context, network, addr string) (net.Conn, error)
+	beside []supervise.Component
 }
 
 // run runs the terminal until ctx ends, the driver is done, or a fault ends
@@ -73,6 +83,9 @@ func (w *wiring) run(ctx context.Context) error {
 	sup := supervise.New(w.log)
 	sup.Add(supervise.Component{Name: "notify", Run: notify.Run})
 	sup.Add(supervise.Component{Name: "display", Run: s.run})
+	for _, c := range w.beside {
+		sup.Add(c)
+	}
 	sup.Add(supervise.Component{Name: "agent", Essential: true, Run: func(ctx context.Context) error {
 		return w.agent(ctx, s, notify, &term)
 	}})
@@ -91,8 +104,30 @@ func (w *wiring) agent(ctx context.Context, s *screen, notify *supervise.Notifie
 	}
 	defer st.Close()
 	clock := device.NewClock(buildTime())
-	t, err := terminal.New(w.terminalConfig(), st, clock, s, w.printer, w.observe, w.log)
+	d := &desk{}
+	var link *fleet.Link
+	var pending atomic.Int64
+	config := w.terminalConfig()
+	config.Pending = func() int { return int(pending.Load()) }
+	t, err := terminal.New(config, st, clock, s, w.printer, func(e terminal.Event) {
+		d.watch(e)
+		if link != nil {
+			link.Wake()
+		}
+		if w.observe != nil {
+			w.observe(e)
+		}
+	}, w.log)
 	if err != nil {
+		return err
+	}
+	d.terminal = t
+	if w.enrol != nil {
+		if err := w.enrol(&w.cfg.Fleet, id); err != nil {
+			return err
+		}
+	}
+	if link, err = openLink(w.cfg.Fleet, w.dial, st, id, clock, d, w.log); err != nil {
 		return err
 	}
 	term.Store(t)
@@ -113,15 +148,22 @@ func (w *wiring) agent(ctx context.Context, s *screen, notify *supervise.Notifie
 	}
 	sup.Add(supervise.Component{Name: "keeper", Run: k.run})
 	sup.Add(supervise.Component{Name: "terminal", Run: t.Run, Essential: true})
-	sup.Add(supervise.Component{Name: "pulse", Run: pulse(t, notify)})
+	if link != nil {
+		sup.Add(supervise.Component{Name: "link", Run: link.Run})
+	}
+	sup.Add(supervise.Component{Name: "pulse", Run: pulse(t, notify, func() {
+		if link != nil {
+			pending.Store(int64(link.Status().Pending))
+		}
+	})})
 	if w.drive != nil {
-		sup.Add(supervise.Component{Name: "driver", Essential: true, Run: func(ctx context.Context) error { return w.drive(ctx, t) }})
+		sup.Add(supervise.Component{Name: "driver", Essential: true, Run: func(ctx context.Context) error { return w.drive(ctx, t, st, link) }})
 	}
 	return sup.Run(ctx)
 }
 
 // pulse feeds the watchdog as long as the terminal's loop turns.
-func pulse(t *terminal.Terminal, notify *supervise.Notifier) func(context.Context) error {
+func pulse(t *terminal.Terminal, notify *supervise.Notifier, beat func()) func(context.Context) error {
 	return func(ctx context.Context) error {
 		heart := notify.Heart("terminal", 20*time.Second)
 		tick := time.NewTicker(6 * time.Second)
@@ -132,6 +174,7 @@ func pulse(t *terminal.Terminal, notify *supervise.Notifier) func(context.Contex
 				return nil
 			}
 			heart.Beat()
+			beat()
 			if first {
 				notify.Ready()
 			}
@@ -151,7 +194,8 @@ func storePath(data string) string { return filepath.Join(data, "store.db") }
 
 // storeOptions describe the store of a data directory.
 func storeOptions(path string, log *slog.Logger) store.Options {
-	return store.Options{Path: path, Migrations: terminal.Migrations(), Verify: verifyStore, Logger: log}
+	migrations := slices.Concat(terminal.Migrations(), fleet.Migrations())
+	return store.Options{Path: path, Migrations: migrations, Verify: verifyStore, Logger: log}
 }
 
 // verifyStore is what the boot check asks beyond bbolt's own structure.

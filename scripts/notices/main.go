@@ -167,6 +167,8 @@ func classify(text string) string {
 	text = strings.ToLower(strings.Join(strings.Fields(text), " "))
 	has := func(part string) bool { return strings.Contains(text, part) }
 	switch {
+	case has("eclipse public license v2.0 and eclipse distribution license v1.0"):
+		return "EPL-2.0 OR BSD-3-Clause" // the Eclipse Distribution License is the latter
 	case has("apache license version 2.0, january 2004"):
 		return "Apache-2.0"
 	case has("redistribution and use in source and binary forms") && has("neither the name"):

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/ssg-safe/agent/charge"
+	"github.com/ssg-safe/agent/device"
+	"github.com/ssg-safe/agent/fleet"
+	"github.com/ssg-safe/agent/fleet/wire"
+	"github.com/ssg-safe/agent/store"
+	"github.com/ssg-safe/agent/terminal"
+)
+
+// dialer opens connections to brokers; nil is the network.
+type dialer func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// openLink makes the link of a configuration; nil where it has no brokers.
+func openLink(c FleetConfig, dial dialer, st *store.Store, id device.Identity, clock *device.Clock, desk *desk, log *slog.Logger) (*fleet.Link, error) {
+	if len(c.Brokers) == 0 {
+		return nil, nil
+	}
+	o := fleet.Options{
+		Device: id.Device, Tenant: c.Tenant, Site: c.Site, Version: readBuildInfo().Version, Brokers: c.Brokers,
+		Username: c.Username, Password: c.Password.Value, ClientID: fleet.ClientID(c.ClientID), Keepalive: c.Keepalive,
+		Store: st, DeviceKey: id.DeviceKey, Mapping: c.mapping(), Clock: clock, Handler: desk, Dial: dial, Logger: log,
+		Telemetry: func() fleet.Metrics { return measure(st) },
+	}
+	var err error
+	if o.Hub, err = c.keys(); err != nil {
+		return nil, err
+	}
+	if o.TLS, err = c.tls(); err != nil {
+		return nil, err
+	}
+	return fleet.New(o)
+}
+
+func (c FleetConfig) mapping() *fleet.Mapping {
+	if c.Mapping == nil {
+		return nil
+	}
+	return &fleet.Mapping{Topic: c.Mapping.Topic, Charge: c.Mapping.Charge, Status: c.Mapping.Status, Words: c.Mapping.Words}
+}
+
+// keys are the pinned keys of the hub.
+func (c FleetConfig) keys() (wire.Keys, error) {
+	if len(c.HubKeys) == 0 {
+		return nil, nil
+	}
+	var pubs []ed25519.PublicKey
+	for i, text := range c.HubKeys {
+		pub, err := wire.ParseKey(text)
+		if err != nil {
+			return nil, fmt.Errorf("fleet.hub_keys[%d]: %w", i, err)
+		}
+		pubs = append(pubs, pub)
+	}
+	return wire.NewKeys(pubs...)
+}
+
+// tls reads the certificates; nil where none are configured.
+func (c FleetConfig) tls() (*tls.Config, error) {
+	t := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.CA != "" {
+		pem, err := os.ReadFile(c.CA)
+		if err != nil {
+			return nil, fmt.Errorf("fleet.ca: %w", err)
+		}
+		t.RootCAs = x509.NewCertPool()
+		if !t.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("fleet.ca: %s holds no certificate in PEM form", c.CA)
+		}
+	}
+	if c.Certificate != "" {
+		pair, err := tls.LoadX509KeyPair(c.Certificate, c.PrivateKey)
+		if err != nil {
+			return nil, fmt.Errorf("fleet.certificate: %w", err)
+		}
+		t.Certificates = []tls.Certificate{pair}
+	}
+	return t, nil
+}
+
+// measure is the telemetry of a terminal: of the store only, never of people.
+func measure(st *store.Store) fleet.Metrics {
+	s := st.Stats()
+	return fleet.Metrics{
+		Counters: map[string]uint64{"store.commits": uint64(s.Commits), "store.bytes": uint64(s.Bytes), "store.refused": uint64(s.Refused)},
+		Gauges:   map[string]int64{"store.free": s.Free},
+	}
+}
+
+// desk is where the fleet's words reach the terminal: it implements
+// fleet.Handler.
+type desk struct {
+	terminal *terminal.Terminal
+
+	mu   sync.Mutex // guards open
+	open []string
+}
+
+// watch follows the terminal's events, to know which payments are waited for.
+func (d *desk) watch(e terminal.Event) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	id := string(e.Charge.ID)
+	switch e.Kind {
+	case terminal.ChargeCreated, terminal.ChargeResumed:
+		d.open = append(d.open, id)
+	case terminal.ChargePaid, terminal.ChargeEnded:
+		d.open = slices.DeleteFunc(d.open, func(o string) bool { return o == id })
+	}
+}
+
+// Open implements fleet.Handler.
+func (d *desk) Open() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.open)
+}
+
+// Hint implements fleet.Handler.
+func (d *desk) Hint(id string) { d.terminal.Hint(charge.ID(id)) }
+
+// Paid implements fleet.Handler: the hub's signed word is evidence, and must
+// match the charge as a provider's must.
+func (d *desk) Paid(ctx context.Context, p wire.Pay, with fleet.Include) error {
+	if p.Status != "paid" {
+		d.Hint(p.Charge)
+		return fleet.ErrKnown
+	}
+	amount := p.Cents
+	fact, err := d.terminal.Credit(ctx, charge.ID(p.Charge), charge.Evidence{
+		Source: charge.FromHub, Route: p.Route, Account: p.Account, Attempt: p.Attempt, ProviderID: p.ProviderID,
+		Word: p.Status, Amount: &amount, EndToEnd: p.EndToEnd, Digest: p.Digest,
+	}, with)
+	switch {
+	case errors.Is(err, terminal.ErrNoCharge):
+		return fleet.ErrNotOurs
+	case err != nil:
+		return err
+	case fact == nil:
+		return fleet.ErrKnown
+	}
+	if _, odd := fact.(charge.MismatchFact); odd {
+		return fleet.ErrMismatch
+	}
+	return nil
+}
+
+// Charge implements fleet.Handler.
+func (d *desk) Charge(ctx context.Context, r wire.ChargeRequest, with fleet.Include) (string, error) {
+	id, err := d.terminal.Start(ctx, terminal.Request{
+		Merchant: r.Merchant, Amount: r.Amount, Description: r.Description, Reference: r.Reference,
+		Source: "fleet", Present: r.Present, With: with,
+	})
+	switch {
+	case errors.Is(err, terminal.ErrReference):
+		err = fleet.ErrConflict
+	case errors.Is(err, terminal.ErrAmount), errors.Is(err, terminal.ErrMerchant):
+		err = fmt.Errorf("%w: %w", fleet.ErrInvalid, err)
+	case errors.Is(err, terminal.ErrBusy), errors.Is(err, terminal.ErrScreenTaken), errors.Is(err, store.ErrFull):
+		err = fmt.Errorf("%w: %w", fleet.ErrBusy, err)
+	}
+	return string(id), err
+}
+
+var _ fleet.Handler = (*desk)(nil)
+
+// validate checks what belongs together.
+func (c FleetConfig) validate(ps *problems) {
+	if len(c.Brokers) == 0 {
+		if c.Tenant != "" || len(c.HubKeys) > 0 || c.Mapping != nil {
+			ps.warn("fleet.brokers", "is empty, so there is no link to the fleet", `list the brokers: brokers = ["ssl://mqtt.example.com:8883"]`)
+		}
+		return
+	}
+	if len(c.HubKeys) == 0 && c.Mapping == nil {
+		ps.fail("fleet.hub_keys", "is empty, and there is no mapping: the link would serve nothing", "write the keys that `ssg-hub keys` prints")
+	}
+	if len(c.HubKeys) > 0 {
+		for name, v := range map[string]string{"tenant": c.Tenant, "site": c.Site} {
+			if !wire.ValidSegment(v) {
+				ps.fail("fleet."+name, "is not a name of a topic", "write small letters, digits and hyphens, as in the hub's registry")
+			}
+		}
+	}
+	for i, text := range c.HubKeys {
+		if _, err := wire.ParseKey(text); err != nil {
+			ps.fail(fmt.Sprintf("fleet.hub_keys[%d]", i), "is not a public key", "copy it from what `ssg-hub keys` prints")
+		}
+	}
+	if (c.Certificate == "") != (c.PrivateKey == "") {
+		ps.fail("fleet.certificate", "certificate and private_key go together", "write both, or neither")
+	}
+	for name, v := range map[string]string{"ca": c.CA, "certificate": c.Certificate, "private_key": c.PrivateKey} {
+		absolute(ps, "fleet."+name, v)
+	}
+	if c.Mapping != nil {
+		if err := c.mapping().Validate(); err != nil {
+			ps.fail("fleet.mapping", err.Error(), "see docs/mqtt-protocol.md")
+		}
+	}
+}
