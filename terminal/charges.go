@@ -98,19 +98,19 @@ func (t *Terminal) send(l *live) {
 		ID: string(l.charge.ID), Attempt: last.N, Amount: l.charge.Amount, Expiry: l.charge.ExpiryDuration(),
 		Description: l.desc, Account: l.charge.Account, Key: m.Key, Payer: l.payer,
 	}
-	t.call(t.acts, route.Caps().CreateTimeout, func(ctx context.Context) input {
+	t.call(t.acts, t.creates, route.Caps().CreateTimeout, func(ctx context.Context) input {
 		sent := t.clock.Up()
 		a, err := route.CreateCharge(ctx, in)
 		return func() { l.later(func() { t.answered(l, last.N, sent, a, err) }) }
 	})
 }
 
-// call performs a provider call under its time limit, a few at a time.
-func (t *Terminal) call(ctx context.Context, limit time.Duration, f func(ctx context.Context) input) {
+// call performs a provider call under its time limit, a few of a kind at a time.
+func (t *Terminal) call(ctx context.Context, kind chan struct{}, limit time.Duration, f func(ctx context.Context) input) {
 	t.perform(ctx, func(ctx context.Context) input {
 		select {
-		case t.calls <- struct{}{}:
-			defer func() { <-t.calls }()
+		case kind <- struct{}{}:
+			defer func() { <-kind }()
 		case <-ctx.Done():
 		}
 		ctx, cancel := context.WithTimeout(ctx, limit)
@@ -188,7 +188,7 @@ func (t *Terminal) find(l *live) {
 	last, _ := l.charge.Last()
 	route := t.route(l.charge)
 	l.watch.asking = true
-	t.call(t.asks, route.Caps().ReadTimeout, func(ctx context.Context) input {
+	t.call(t.asks, t.questions, route.Caps().ReadTimeout, func(ctx context.Context) input {
 		a, err := route.GetCharge(ctx, providers.Ref{Charge: string(l.charge.ID), Attempt: last.N})
 		return func() {
 			l.later(func() {
@@ -250,7 +250,7 @@ func (t *Terminal) question(l *live) {
 	route := t.route(l.charge)
 	ref := providers.Ref{Charge: string(l.charge.ID), Attempt: a.N, ProviderID: a.ProviderID}
 	l.watch.asking = true
-	t.call(t.asks, route.Caps().ReadTimeout, func(ctx context.Context) input {
+	t.call(t.asks, t.questions, route.Caps().ReadTimeout, func(ctx context.Context) input {
 		ans, err := route.GetCharge(ctx, ref)
 		return func() {
 			l.later(func() {

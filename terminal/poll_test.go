@@ -2,6 +2,7 @@ package terminal_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/ssg-safe/agent/display"
 	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/terminal"
 )
 
 func unreachable(context.Context, providers.Ref) (providers.Charge, error) {
@@ -104,6 +106,38 @@ func TestContradictions(t *testing.T) {
 		r.pass(10 * time.Second)
 		if c := r.fold(id); c.State != charge.Paid {
 			r.Errorf("at last the amount is right, and the charge is %s", c.State)
+		}
+	})
+}
+
+// TestCreationDoesNotWaitForQuestions: the payer at the screen does not wait
+// until a slow provider has answered about other charges.
+func TestCreationDoesNotWaitForQuestions(t *testing.T) {
+	bubble(t, func(r *rig) {
+		for range 10 {
+			if _, err := r.term.Start(r.Context(), terminal.Request{Amount: 1000, Source: "api"}); err != nil {
+				r.Fatal(err)
+			}
+		}
+		most, now := 0, 0
+		var mu sync.Mutex
+		r.route.on(func(ctx context.Context, _ providers.Ref) (providers.Charge, error) {
+			mu.Lock()
+			now++
+			most = max(most, now)
+			mu.Unlock()
+			<-ctx.Done()
+			mu.Lock()
+			now--
+			mu.Unlock()
+			return providers.Charge{}, &providers.Error{Kind: providers.Ambiguous, Err: ctx.Err()}
+		})
+		r.pass(5 * time.Second)
+		r.begin() // shows its code at once
+		mu.Lock()
+		defer mu.Unlock()
+		if most != 4 {
+			r.Errorf("%d questions at one time, want 4", most)
 		}
 	})
 }

@@ -170,13 +170,16 @@ type Terminal struct {
 	// acts is the context of effects that must not be cut short by a shutdown,
 	// asks of those that only ask.
 	acts, asks context.Context
-	calls      chan struct{} // bounds provider calls under way
+	// creates and questions bound the provider calls under way, each its kind: a
+	// payer must not wait until others have been asked about.
+	creates, questions chan struct{}
 
 	ended chan struct{} // closed when Run ends
 	why   error         // set before that: what askers get
 }
 
-// Open providers calls at one time; a kiosk never needs more.
+// maxCalls is how many provider calls of a kind are under way at one time; a
+// kiosk never needs more.
 const maxCalls = 4
 
 // New returns a terminal over an open store whose committer is running. The
@@ -212,8 +215,8 @@ func New(cfg Config, st *store.Store, clock Clock, screen Screen, p Printer, obs
 		charges: map[charge.ID]*live{},
 		folds:   map[charge.ID][]func(*live, error){},
 		session: session{state: display.Starting},
-		calls:   make(chan struct{}, maxCalls),
-		ended:   make(chan struct{}),
+		creates: make(chan struct{}, maxCalls), questions: make(chan struct{}, maxCalls),
+		ended: make(chan struct{}),
 	}, nil
 }
 
