@@ -151,7 +151,7 @@ func (t *Terminal) answered(l *live, n int, sent time.Duration, a providers.Char
 // follow commits the outcome of an attempt and what must come after it.
 func (t *Terminal) follow(l *live, facts []charge.Fact, next charge.Next, err error, more func(*decision)) {
 	up := t.clock.Up()
-	ended := l.cancel && len(facts) == 1 && err == nil && next == charge.Wait // its code was never shown: nobody can pay it
+	ended := l.cancel && l.charge.State == charge.Created && len(facts) == 1 && err == nil && next == charge.Wait // its code was never shown: nobody can pay it
 	if ended {
 		facts = append(facts, charge.EndedFact{Charge: l.charge.ID, State: charge.Cancelled, Reason: "payer"})
 	}

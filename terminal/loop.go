@@ -29,11 +29,16 @@ func (t *Terminal) step(l *live, up time.Duration) {
 		t.retry(l)
 		return
 	}
+	mine := t.session.charge == l.charge.ID
+	if mine && l.lookUp && t.session.state == display.Creating && (l.cancel || up >= l.began+l.charge.ExpiryDuration()) {
+		t.cancel(l.charge.ID) // if it is ever found
+		t.session.fail(up, display.ErrUncertain)
+	}
 	if l.lookUp && !l.busy && !l.watch.asking && up >= l.watch.next {
 		t.find(l)
 		return
 	}
-	if t.session.charge == l.charge.ID && t.session.state == display.QR && (l.cancel || l.known && up >= l.deadline) {
+	if mine && t.session.state == display.QR && (l.cancel || l.known && up >= l.deadline) {
 		patience := t.cfg.Grace
 		if l.cancel {
 			patience = cancelGrace

@@ -141,3 +141,39 @@ func TestCreationDoesNotWaitForQuestions(t *testing.T) {
 		}
 	})
 }
+
+// TestLookUpDoesNotHoldTheScreen: an attempt that cannot be looked up yet is
+// given up by its payer, or for him in the end.
+func TestLookUpDoesNotHoldTheScreen(t *testing.T) {
+	for keys, patience := range map[string]time.Duration{"C": 0, "": 6 * time.Minute} {
+		bubble(t, func(r *rig) {
+			r.route.caps.LookUp = true
+			r.route.create = fails(providers.Ambiguous)
+			r.route.on(unreachable)
+			r.keys("1234E")
+			r.pass(10 * time.Second)
+			r.shows(display.Creating)
+			r.keys(keys)
+			r.pass(patience)
+			if keys == "C" {
+				if v := r.shows(display.Error); v.ErrorCode != display.ErrUncertain {
+					r.Errorf("error code %s", v.ErrorCode)
+				}
+			}
+			r.pass(20 * time.Second)
+			r.shows(display.Idle)
+			first := r.route.intents[0]
+			r.route.on(func(ctx context.Context, ref providers.Ref) (providers.Charge, error) {
+				return r.route.accept(ctx, first)
+			})
+			r.pass(time.Minute)
+			r.shows(display.Idle)
+			if c := r.fold(charge.ID(first.ID)); c.State != charge.Cancelled {
+				r.Errorf("state %s", c.State)
+			}
+			if ids := r.printer.ids(); len(ids) != 0 {
+				r.Errorf("printed %v", ids)
+			}
+		})
+	}
+}

@@ -1,6 +1,7 @@
 package terminal_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -166,6 +167,42 @@ func TestReferenceOfTheChargeOnTheScreen(t *testing.T) {
 		r.shows(display.QR)
 		if n := len(r.route.intents); n != 1 {
 			r.Errorf("%d charges were created at the provider, want 1", n)
+		}
+	})
+}
+
+// TestPaidThroughAnOrphanWhileCreating: money for the first attempt, whose
+// answer was no good, comes while the second is under way and the payer has
+// pressed cancel. The second attempt's answer is recorded all the same.
+func TestPaidThroughAnOrphanWhileCreating(t *testing.T) {
+	bubble(t, func(r *rig) {
+		hold := make(chan struct{})
+		r.route.create = func(ctx context.Context, in providers.Intent) (providers.Charge, error) {
+			if in.Attempt == 1 {
+				return providers.Charge{ProviderID: "orphan", Digest: "d"}, &providers.Error{Kind: providers.Contract}
+			}
+			<-hold
+			return r.route.accept(ctx, in)
+		}
+		r.keys("1234E")
+		r.keys("C")
+		id := charge.ID(r.route.intents[0].ID)
+		amount := money.Amount(1234)
+		f, err := r.term.Credit(r.Context(), id, charge.Evidence{
+			Source: charge.FromHub, Route: "fake", Account: "acc", Attempt: 1, ProviderID: "orphan",
+			Word: "PAGO", Amount: &amount, EndToEnd: "E1", Digest: "signed",
+		}, nil)
+		if _, paid := f.(charge.PaidFact); !paid || err != nil {
+			r.Fatalf("got %+v, %v", f, err)
+		}
+		close(hold)
+		r.pass(time.Second)
+		r.shows(display.Paid)
+		if c := r.fold(id); c.State != charge.Paid || c.Attempts[1].State != charge.Accepted {
+			r.Errorf("state %s, attempts %+v", c.State, c.Attempts)
+		}
+		if ids := r.printer.ids(); len(ids) != 1 {
+			r.Errorf("printed %v, want the receipt alone", ids)
 		}
 	})
 }
