@@ -99,6 +99,30 @@ func TestOldTokenServesOn(t *testing.T) {
 	})
 }
 
+// TestRenewalHangs: a token request that is not answered costs a call some
+// seconds once in a while, not the call itself, while the old token holds.
+func TestRenewalHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, sim := newClient(t, ssgsim.Options{TokenLife: time.Hour}, nil)
+		ask(t, t.Context(), c)
+		if err := sim.Script().Set(simkit.Rule{Route: "token", Fault: simkit.Latency, Arg: "2h"}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(58 * time.Minute)
+		started := time.Now()
+		for range 10 {
+			ask(t, t.Context(), c)
+		}
+		if d := time.Since(started); d > 6*time.Second {
+			t.Errorf("ten calls took %v, want one of them to wait 5s and no more", d)
+		}
+		_, err := c.CreateCharge(t.Context(), intent(1, 100))
+		if err != nil {
+			t.Errorf("got %v, want a charge by the old token", err)
+		}
+	})
+}
+
 // TestRefusedCredentials: credentials that are refused are not tried with every
 // call.
 func TestRefusedCredentials(t *testing.T) {

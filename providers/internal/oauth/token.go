@@ -23,6 +23,8 @@ const (
 	MaxLife = 10 * 365 * 24 * time.Hour
 	// How long an old token is used on after a renewal failed.
 	renewalPause = time.Minute
+	// How long a call waits for a renewal while the old token would do.
+	renewalWait = 5 * time.Second
 )
 
 // Parse reads a token answer (RFC 6749, 5.1): a bearer token with a life. What
@@ -100,11 +102,16 @@ func (t *tokens) get(ctx context.Context, stale int) (*token, error) {
 			f := &flight{done: make(chan struct{})}
 			t.flight = f
 			t.mu.Unlock()
-			tok, err := t.renew(ctx, f)
-			if err != nil && usable { // the old one still holds
+			if !usable {
+				return t.renew(ctx, f)
+			}
+			limited, cancel := context.WithTimeout(ctx, renewalWait)
+			defer cancel()
+			tok, err := t.renew(limited, f)
+			if err != nil { // the old one still holds
 				return cur, nil
 			}
-			return tok, err
+			return tok, nil
 		}
 		f := t.flight
 		t.mu.Unlock()
