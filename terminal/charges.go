@@ -261,9 +261,6 @@ func (t *Terminal) question(l *live) {
 					t.log.Warn("status", "charge", l.charge.ID, "err", err)
 					return
 				}
-				if ans.Status == providers.StatusUncertain {
-					t.log.Warn("unknown status word", "charge", l.charge.ID, "word", ans.Word)
-				}
 				if facts := l.charge.Observe(a.N, ans, ended); len(facts) > 0 {
 					t.learn(l, facts)
 				}

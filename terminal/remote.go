@@ -137,11 +137,11 @@ func (t *Terminal) fold(id charge.ID) (charge.Charge, error) {
 		}
 		return nil
 	})
-	if err == nil && len(facts) == 0 {
-		err = fmt.Errorf("%w: %s", ErrNoCharge, id)
-	}
 	if err != nil {
 		return charge.Charge{}, err
+	}
+	if len(facts) == 0 || facts[0].Kind() != (charge.CreatedFact{}).Kind() { // never here, or pruned
+		return charge.Charge{}, fmt.Errorf("%w: %s", ErrNoCharge, id)
 	}
 	return charge.Fold(facts)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/store"
 	"github.com/ssg-safe/agent/terminal"
 )
 
@@ -203,6 +204,26 @@ func TestPaidThroughAnOrphanWhileCreating(t *testing.T) {
 		}
 		if ids := r.printer.ids(); len(ids) != 1 {
 			r.Errorf("printed %v, want the receipt alone", ids)
+		}
+	})
+}
+
+// TestCreditOfAPrunedCharge: of which the ledger has only the end.
+func TestCreditOfAPrunedCharge(t *testing.T) {
+	bubble(t, func(r *rig) {
+		id := charge.ID("T00100000000000000000000X")
+		f := charge.EndedFact{Charge: id, State: charge.Expired, Reason: "deadline"}
+		if err := r.store.Commit(r.Context(), store.Op{Do: func(tx *bbolt.Tx) error {
+			_, err := ledger.Append(tx, ledger.Stamp{Wall: time.Now(), Boot: "b", Quality: ledger.Synced}, ledger.Draft{
+				Op: f.Op(), Kind: f.Kind(), Actor: "test", Data: f,
+			})
+			return err
+		}}); err != nil {
+			r.Fatal(err)
+		}
+		amount := money.Amount(1000)
+		if _, err := r.term.Credit(r.Context(), id, charge.Evidence{Source: charge.FromHub, Amount: &amount}, nil); !errors.Is(err, terminal.ErrNoCharge) {
+			r.Errorf("got %v, want ErrNoCharge", err)
 		}
 	})
 }

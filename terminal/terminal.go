@@ -133,7 +133,7 @@ var (
 	ErrMerchant = errors.New("unknown merchant")
 	// ErrReference: the reference names a charge that was asked for otherwise.
 	ErrReference = errors.New("the reference is taken by another charge")
-	// ErrNoCharge: there is no such charge in this ledger.
+	// ErrNoCharge: there is no such charge in this ledger (any more).
 	ErrNoCharge = errors.New("no such charge")
 )
 
