@@ -453,8 +453,10 @@ func TestRandomHistories(t *testing.T) {
 			case 2: // any fact at all: it is refused or keeps the invariants
 				f := rapid.SampledFrom([]charge.Fact{
 					created(), attempt(1, charge.Accepted), attempt(2, charge.Orphaned), ended(charge.Failed),
-					ended(charge.Expired), charge.PaidFact{Charge: id, Attempt: 1, Amount: 1000},
-					charge.ExtraPaymentFact{Charge: id}, charge.RefundedFact{Charge: id, ID: "r", Amount: 10},
+					ended(charge.Expired),
+					charge.PaidFact{Charge: id, Attempt: 1, Amount: 1000},
+					charge.ExtraPaymentFact{Charge: id},
+					charge.RefundedFact{Charge: id, ID: "r", Amount: 10},
 				}).Draw(t, "fact")
 				if next, err := c.Apply(f); err == nil {
 					record([]charge.Fact{f})

@@ -27,13 +27,6 @@ const (
 	Unavailable State = "unavailable" // PIX cannot be offered now
 )
 
-// States lists every screen, in the order of a payment.
-func States() []State {
-	return []State{
-		Starting, Idle, Amount, Creating, QR, Verifying, Paid, Expired, Cancelled, Error, Unavailable,
-	}
-}
-
 // View is everything a screen shows: plain values, decided by the caller. The
 // zero value of a field leaves its part of the screen out.
 type View struct {

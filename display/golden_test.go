@@ -13,7 +13,7 @@ import (
 // too.
 func TestGoldenScreens(t *testing.T) {
 	for _, size := range sizes {
-		for _, state := range States() {
+		for _, state := range states() {
 			t.Run(size.name+"/"+string(state), func(t *testing.T) {
 				p, d := shoot(t, testOptions(), sample(state), size.w, size.h)
 				got := p.String()
@@ -27,7 +27,7 @@ func TestGoldenScreens(t *testing.T) {
 			})
 		}
 	}
-	for _, state := range States() {
+	for _, state := range states() {
 		t.Run("en/"+string(state), func(t *testing.T) {
 			o := testOptions()
 			o.Locale = "en"

@@ -188,3 +188,10 @@ func golden(t *testing.T, name, got string) {
 		t.Errorf("%s (-got +want):\n%s", path, diff)
 	}
 }
+
+// states lists every screen, in the order of a payment.
+func states() []State {
+	return []State{
+		Starting, Idle, Amount, Creating, QR, Verifying, Paid, Expired, Cancelled, Error, Unavailable,
+	}
+}

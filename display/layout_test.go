@@ -29,7 +29,7 @@ func extreme(s State) View {
 // from the smallest on.
 func TestNothingIsCutOff(t *testing.T) {
 	var views []View
-	for _, state := range States() {
+	for _, state := range states() {
 		views = append(views, sample(state), extreme(state))
 		if state == Error || state == Unavailable {
 			for code := range portuguese.faults {
@@ -98,7 +98,7 @@ func text(c *canvas) string {
 func TestAnySizeIsSafe(t *testing.T) {
 	var c canvas
 	p := testPainter("")
-	for _, state := range States() {
+	for _, state := range states() {
 		v := sample(state)
 		for h := range minRows + 2 {
 			for w := range minCols + 2 {
@@ -124,7 +124,7 @@ func TestGlyphsOfTheConsole(t *testing.T) {
 	for _, lang := range []string{"pt-BR", "en"} {
 		p := testPainter(lang)
 		p.demo = true
-		for _, state := range States() {
+		for _, state := range states() {
 			for _, size := range sizes {
 				c.reset(size.w, size.h)
 				p.paint(&c, sample(state), moment{now: noon})

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"slices"
 	"time"
 
 	"github.com/ssg-safe/agent/fleet/wire"
@@ -15,8 +16,8 @@ type asks struct {
 
 type asked struct{ first, next time.Time }
 
-// due returns the charges to ask about now, and when to look again; zero: when
-// charges are opened.
+// due returns the charges to ask about now, those that wait longest first, and
+// when to look again; zero: when charges are opened.
 func (a *asks) due(now time.Time, open []string) (charges []string, next time.Time) {
 	known := make(map[string]asked, len(open))
 	for _, charge := range open {
@@ -27,14 +28,20 @@ func (a *asks) due(now time.Time, open []string) (charges []string, next time.Ti
 		if !ok {
 			k = asked{first: now, next: now}
 		}
-		if !now.Before(k.next) && len(charges) < wire.MaxAsked {
+		if _, twice := known[charge]; !twice && !now.Before(k.next) {
 			charges = append(charges, charge)
-			wait := askEvery
-			if now.Sub(k.first) >= askOften {
-				wait = askLater
-			}
-			k.next = now.Add(wait)
 		}
+		known[charge] = k
+	}
+	slices.SortStableFunc(charges, func(x, y string) int { return known[x].next.Compare(known[y].next) })
+	charges = charges[:min(len(charges), wire.MaxAsked)]
+	for _, charge := range charges {
+		k := known[charge]
+		wait := askEvery
+		if now.Sub(k.first) >= askOften {
+			wait = askLater
+		}
+		k.next = now.Add(wait)
 		known[charge] = k
 	}
 	a.known = known

@@ -27,10 +27,9 @@
 // fully jittered pause of up to 1 s, 2 s, 4 s … 5 min, at the next broker of
 // the list). Between the client and the socket sits a guard that lets no packet
 // of an impossible size or kind through to it, gives every write a deadline,
-// and knows what has been written. The client's handler only copies into a
-// bounded channel. The client starts a goroutine for each message, so messages
-// can arrive in another order than on the wire; they are put back into the
-// order of their counters before they are looked at.
+// and knows what has been written. The client starts a goroutine for each
+// message, so the guard gives it one at a time: none overtakes another. The
+// client's handler only copies into a bounded channel.
 //
 // After the connection: subscribe, and check that it was granted; state
 // (retained; the last will takes it back); hello; then batches. A few batches

@@ -41,8 +41,7 @@ var errPacket = errors.New("the broker breaks the protocol")
 // and paho v1.5.1 reads packets of 256 MiB, panics on a SUBACK with more
 // results than topics, takes unknown refusals for success and starts a goroutine
 // for each message. So the guard lets through only whole packets that it
-// understands and this client can have asked for, and only so many messages at a
-// time. It also gives each write a deadline (paho: PUBLISH only), and counts
+// understands and this client can have asked for, and one message at a time. It also gives each write a deadline (paho: PUBLISH only), and counts
 // what has been written, so that a publish is begun only when it cannot block.
 //
 // One goroutine reads, any may write.
@@ -53,10 +52,7 @@ type guard struct {
 	buf       []byte // behind packet
 	started   bool   // CONNACK has been read
 
-	handed  atomic.Uint64 // PUBLISH packets given to the client
-	arrived atomic.Uint64 // of those, seen by the handler
-	room    chan struct{} // capacity 1: arrived rose, for Read
-	seen    chan struct{} // capacity 1: arrived rose, for the receiver
+	arrived chan struct{} // capacity 1: the handler has seen the last PUBLISH
 
 	wrote    atomic.Uint64 // PUBLISH packets written
 	progress chan struct{} // capacity 1: wrote rose
@@ -70,10 +66,12 @@ type guard struct {
 }
 
 func newGuard(conn, raw net.Conn) *guard {
-	return &guard{
+	g := &guard{
 		conn: conn, raw: raw, in: bufio.NewReader(conn),
-		room: make(chan struct{}, 1), seen: make(chan struct{}, 1), progress: make(chan struct{}, 1), closed: make(chan struct{}),
+		arrived: make(chan struct{}, 1), progress: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
+	g.arrive() // there was no message before the first
+	return g
 }
 
 // signal wakes whoever waits on c, now or later.
@@ -227,25 +225,20 @@ func (g *guard) vet(first byte, body []byte) error {
 	return nil
 }
 
-// admit waits until the handler has seen enough of the messages before this one.
+// admit waits until the handler has seen the message before this one. The
+// client would start a goroutine for each, so that a flood was a flood of them,
+// and one message could overtake another.
 func (g *guard) admit() error {
-	for g.handed.Load()-g.arrived.Load() >= maxUnheard {
-		select {
-		case <-g.room:
-		case <-g.closed:
-			return errEnded
-		}
+	select {
+	case <-g.arrived:
+		return nil
+	case <-g.closed:
+		return errEnded
 	}
-	g.handed.Add(1)
-	return nil
 }
 
 // arrive notes that the handler has seen a message.
-func (g *guard) arrive() {
-	g.arrived.Add(1)
-	signal(g.room)
-	signal(g.seen)
-}
+func (g *guard) arrive() { signal(g.arrived) }
 
 // Write writes one packet within the deadline; paho gives a whole packet to one
 // Write.

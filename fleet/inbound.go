@@ -1,12 +1,10 @@
 package fleet
 
 import (
-	"cmp"
 	"context"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -124,65 +122,27 @@ func (l *Link) refuse(topic string, err error) {
 func (s *session) receive(ctx context.Context, done <-chan struct{}) {
 	budget := bucket{size: freeRefusals, every: refusalEvery}
 	for {
-		var batch []message
+		var m message
 		select {
-		case m := <-s.inbox:
-			batch = s.gather(m, done)
+		case m = <-s.inbox:
 		case <-done:
 			return
 		}
-		refused := 0
-		var tokens []opened
-		for _, m := range batch {
-			o, err := s.l.look(m)
-			switch {
-			case err != nil:
-				refused++
-				s.l.refuse(m.topic, err)
-			case o != nil:
-				tokens = append(tokens, *o)
+		o, err := s.l.look(m)
+		if err == nil && o != nil {
+			if err = s.l.accept(o.Claims); err == nil {
+				s.l.anchor.set(s.l.o.Clock, o.IssuedAt())
+				s.route(*o, done)
 			}
 		}
-		slices.SortFunc(tokens, func(a, b opened) int { return cmp.Compare(a.Ctr, b.Ctr) })
-		for _, o := range tokens {
-			if err := s.l.accept(o.Claims); err != nil {
-				refused++
-				s.l.refuse(string(o.channel), err)
-				continue
-			}
-			s.l.anchor.set(s.l.o.Clock, o.IssuedAt())
-			s.route(o, done)
+		if err == nil {
+			continue
 		}
-		for range refused {
-			if wait := budget.spend(time.Now()); wait > 0 && !sleep(ctx, done, wait) {
-				return
-			}
+		s.l.refuse(m.topic, err)
+		if wait := budget.spend(time.Now()); wait > 0 && !sleep(ctx, done, wait) {
+			return
 		}
 	}
-}
-
-// gather waits for the messages that were on the wire before m but whose
-// goroutines have not run yet, so that nothing overtakes within the process.
-func (s *session) gather(m message, done <-chan struct{}) []message {
-	batch := []message{m}
-	for until := s.guard.handed.Load(); s.guard.arrived.Load() < until; {
-		select {
-		case m := <-s.inbox:
-			batch = append(batch, m)
-		case <-s.guard.seen:
-		case <-done:
-			return batch
-		}
-	}
-	for len(batch) < maxInbox {
-		select {
-		case m := <-s.inbox:
-			batch = append(batch, m)
-		default:
-			return batch
-		}
-	}
-	return batch
 }
 
 // look verifies one message: a token of our own fleet, or a hint, which is

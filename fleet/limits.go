@@ -56,7 +56,6 @@ const (
 	maxTelemetry = 300 * time.Second
 
 	maxInbox   = 256 // messages not yet looked at
-	maxUnheard = 64  // packets that the client has, and the handler has not
 	maxEvents  = 64
 	maxResults = 64
 	maxPays    = 32 // waiting for the handler

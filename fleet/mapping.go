@@ -33,10 +33,9 @@ type Mapping struct {
 
 // Bounds of a mapping.
 const (
-	maxLevels     = 16
-	maxWords      = 32
-	maxForeign    = wire.MaxPacket
-	maxChargeName = wire.MaxID
+	maxLevels  = 16
+	maxWords   = 32
+	maxForeign = wire.MaxPacket
 )
 
 // Validate names every problem of the mapping.
@@ -151,13 +150,13 @@ func (m *Mapping) settled(word string) bool {
 	return false
 }
 
-// validCharge: what a charge's name could be.
+// validCharge: what a charge's name could be, which is an id of fleet/wire.
 func validCharge(s string) bool {
-	if s == "" || len(s) > maxChargeName {
+	if s == "" || len(s) > wire.MaxID {
 		return false
 	}
 	for i := range len(s) {
-		if s[i] <= ' ' || s[i] > '~' {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("._:/@+#=-", rune(c)) {
 			return false
 		}
 	}

@@ -113,13 +113,24 @@ func (c *fakeClock) SetFloor(t time.Time) {
 type fakeTerminal struct {
 	store *store.Store
 
-	mu      sync.Mutex // guards what follows
-	err     error      // of Paid and Charge
-	block   chan struct{}
+	mu    sync.Mutex // guards what follows
+	err   error      // of Paid and Charge
+	block chan struct{}
+	open  []string
+	told
+}
+
+// told is what a terminal was told, and acted on.
+type told struct {
 	paid    []wire.Pay
 	charges []wire.ChargeRequest
-	open    []string
 	hints   []string
+}
+
+func (f *fakeTerminal) got() told {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.told
 }
 
 func (f *fakeTerminal) script() (error, chan struct{}) {

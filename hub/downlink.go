@@ -363,7 +363,9 @@ func (w *work) payment(d *deviceWork, at ledger.Position, said wire.Pay) error {
 			return err
 		}
 	}
-	p.Entry = &at
+	if p.Entry == nil {
+		p.Entry = &at
+	}
 	// A conflict is an alarm; the device's word is kept all the same.
 	if err := w.credit(d, said.EndToEnd, said.Charge); err != nil && !errors.Is(err, ErrConflict) {
 		return err

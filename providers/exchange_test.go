@@ -284,8 +284,12 @@ func TestPrinted(t *testing.T) {
 		v    any
 		want string
 	}{
-		{call, "create"}, {&call, "create"}, {struct{ C Call }{call}, "create"},
-		{answer, "201"}, {&answer, "201"}, {struct{ A Answer }{answer}, "201"},
+		{call, "create"},
+		{&call, "create"},
+		{struct{ C Call }{call}, "create"},
+		{answer, "201"},
+		{&answer, "201"},
+		{struct{ A Answer }{answer}, "201"},
 	} {
 		var log bytes.Buffer
 		slog.New(slog.NewTextHandler(&log, nil)).Info("m", "v", tt.v)

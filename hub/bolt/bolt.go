@@ -211,7 +211,8 @@ func (s *Store) Update(ctx context.Context, fn func(hub.Tx) error) error {
 	if s.failed.Load() {
 		return hub.ErrOutcomeUnknown
 	}
-	if err := fn(&tx{btx}); err != nil {
+	t := &tx{btx: btx}
+	if err := fn(t); err != nil || !t.wrote {
 		return err
 	}
 	if err := s.commit(btx); err != nil {
@@ -226,7 +227,7 @@ func (s *Store) View(ctx context.Context, fn func(hub.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return s.view(func(btx *bbolt.Tx) error { return fn(&tx{btx}) })
+	return s.view(func(btx *bbolt.Tx) error { return fn(&tx{btx: btx}) })
 }
 
 func (s *Store) view(fn func(*bbolt.Tx) error) error {
@@ -237,7 +238,10 @@ func (s *Store) view(fn func(*bbolt.Tx) error) error {
 }
 
 // tx is one transaction.
-type tx struct{ btx *bbolt.Tx }
+type tx struct {
+	btx   *bbolt.Tx
+	wrote bool
+}
 
 func positionKey(p ledger.Position) []byte {
 	k := binary.BigEndian.AppendUint64(make([]byte, 0, 16), p.Epoch)
@@ -263,6 +267,7 @@ func (t *tx) makeOf(parent []byte, device string) (*bbolt.Bucket, error) {
 
 // Append implements [hub.Tx].
 func (t *tx) Append(device string, e hub.Entry) error {
+	t.wrote = true
 	entries, err := t.makeOf(bEntries, device)
 	if err != nil {
 		return err
@@ -339,6 +344,7 @@ func (t *tx) Op(device, op string) (hub.Op, error) {
 
 // SetAside implements [hub.Tx].
 func (t *tx) SetAside(device string, from ledger.Position, branch string) (int, error) {
+	t.wrote = true
 	aside, err := t.makeOf(bAside, device)
 	if err != nil {
 		return 0, err
@@ -446,6 +452,7 @@ func (t *tx) Get(kind hub.Kind, key string) ([]byte, error) {
 
 // Put implements [hub.Tx].
 func (t *tx) Put(kind hub.Kind, key string, doc []byte) error {
+	t.wrote = true
 	b, err := t.records(kind)
 	if err != nil {
 		return err
@@ -455,6 +462,7 @@ func (t *tx) Put(kind hub.Kind, key string, doc []byte) error {
 
 // Delete implements [hub.Tx].
 func (t *tx) Delete(kind hub.Kind, key string) error {
+	t.wrote = true
 	b, err := t.records(kind)
 	if err != nil {
 		return err

@@ -16,12 +16,10 @@ package escpos
 // Level is the error correction of a QR symbol, as GS ( k 45 writes it.
 type Level byte
 
-// The levels.
+// The levels that [Fit] chooses from.
 const (
 	LevelL Level = '0'
 	LevelM Level = '1'
-	LevelQ Level = '2'
-	LevelH Level = '3'
 )
 
 // Align is the parameter of ESC a.
