@@ -41,8 +41,9 @@ var errPacket = errors.New("the broker breaks the protocol")
 // and paho v1.5.1 reads packets of 256 MiB, panics on a SUBACK with more
 // results than topics, takes unknown refusals for success and starts a goroutine
 // for each message. So the guard lets through only whole packets that it
-// understands and this client can have asked for, and one message at a time. It also gives each write a deadline (paho: PUBLISH only), and counts
-// what has been written, so that a publish is begun only when it cannot block.
+// understands and this client can have asked for, and one message at a time. It
+// also gives each write a deadline (paho: PUBLISH only), and counts what has
+// been written, so that a publish is begun only when it cannot block.
 //
 // One goroutine reads, any may write.
 type guard struct {
@@ -57,7 +58,7 @@ type guard struct {
 	wrote    atomic.Uint64 // PUBLISH packets written
 	progress chan struct{} // capacity 1: wrote rose
 
-	writing sync.Mutex // one packet at a time
+	writing chan struct{} // capacity 1: held while a packet is written
 	once    sync.Once
 	closed  chan struct{}
 
@@ -68,7 +69,8 @@ type guard struct {
 func newGuard(conn, raw net.Conn) *guard {
 	g := &guard{
 		conn: conn, raw: raw, in: bufio.NewReader(conn),
-		arrived: make(chan struct{}, 1), progress: make(chan struct{}, 1), closed: make(chan struct{}),
+		arrived: make(chan struct{}, 1), progress: make(chan struct{}, 1),
+		writing: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
 	g.arrive() // there was no message before the first
 	return g
@@ -241,10 +243,14 @@ func (g *guard) admit() error {
 func (g *guard) arrive() { signal(g.arrived) }
 
 // Write writes one packet within the deadline; paho gives a whole packet to one
-// Write.
+// Write. Whoever waits for another's packet waits no longer than that has.
 func (g *guard) Write(p []byte) (int, error) {
-	g.writing.Lock()
-	defer g.writing.Unlock()
+	select {
+	case g.writing <- struct{}{}:
+		defer func() { <-g.writing }()
+	case <-g.closed:
+		return 0, errEnded
+	}
 	if err := g.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 		return 0, g.failed("write", err)
 	}
