@@ -85,7 +85,7 @@ func TestAdmission(t *testing.T) {
 				t.Errorf("presence of %s: %+v", x.name, p)
 			}
 		}
-		r.wantAlarms()
+		r.wantAlarms("kiosk-1:batch") // what stops a ledger is told to somebody
 		d.sendAll(1)
 		d.wantAck(1, 5)
 	})

@@ -16,6 +16,7 @@ const (
 	AlarmRollback   = "rollback"      // a device has less than the hub holds of it
 	AlarmRestored   = "restored"      // the hub has less than it acknowledged
 	AlarmGap        = "gap"           // a device cannot send what the hub lacks
+	AlarmBatch      = "batch"         // a batch that cannot be read
 	AlarmChain      = "chain"         // entries that do not hang together
 	AlarmCheckpoint = "checkpoint"    // a checkpoint that the device did not sign, or not about this chain
 	AlarmPoison     = "poison"        // an entry that nothing can be read from

@@ -7,7 +7,7 @@
 //	store, err := bolt.Open(bolt.Options{Path: "hub.db"})
 //	h, err := hub.New(hub.Options{Store: store, Signer: signer})
 //	err = h.Register(ctx, hub.Device{Name: "kiosk-7", Tenant: "acme", Site: "lobby", Key: pub})
-//	link, err := hub.NewMQTT(hub.MQTTOptions{Brokers: []string{"tls://broker:8883"}, TLS: config})
+//	link, err := hub.NewMQTT(hub.MQTTOptions{Brokers: []string{"ssl://broker:8883"}, TLS: config})
 //	err = h.Run(ctx, link)
 //
 // [Hub.Handle] takes packets without any MQTT, which is how the tests work.
@@ -47,8 +47,9 @@
 // where the one before is complete, which the hash in its first entry tells.
 //
 // A hub that was restored from a backup is behind what it acknowledged. It finds
-// out from a hello, or from a batch above its head, and asks for the rest; its
-// counters start behind what the hello says.
+// out from a hello, or from a batch above its head, and asks for the rest. Its
+// counters follow its clock, so that devices take its tokens at once; where the
+// clock stood still as well, they start behind what the hello says.
 //
 // # What a broker can do
 //

@@ -48,7 +48,7 @@ type Hub struct {
 	inbox    *inbox
 	presence *presence
 	jobs     chan *job
-	running  chan struct{} // closed when Run has begun
+	faults   chan error    // holds the store's first fault outside of the committer
 	ended    chan struct{} // closed when Run has ended
 
 	// Used by the committer alone.
@@ -83,7 +83,7 @@ func New(o Options) (*Hub, error) {
 	}
 	h := &Hub{
 		store: o.Store, log: log, counters: newCounters(log), inbox: newInbox(o.Rate, o.Burst), presence: newPresence(),
-		jobs: make(chan *job), running: make(chan struct{}), ended: make(chan struct{}),
+		jobs: make(chan *job), faults: make(chan error, 1), ended: make(chan struct{}),
 		schedule: newSchedule(), wants: newWants(), tokens: make(chan token, 4096),
 	}
 	h.signer.Store(o.Signer)
@@ -105,10 +105,32 @@ func (h *Hub) Stats() Stats {
 // not heard of since the hub started.
 func (h *Hub) Presence(device string) (Presence, bool) { return h.presence.get(device) }
 
-// Register enters a device into the registry; see [Register]. It needs no
-// running hub.
+// Register enters a device into the registry; see [Register].
 func (h *Hub) Register(ctx context.Context, d Device) error {
-	return h.store.Update(ctx, func(tx Tx) error { return Register(tx, d) })
+	return h.Update(ctx, func(tx Tx) error { return Register(tx, d) })
+}
+
+// Update writes what an operator decided, in a transaction of its own: the
+// functions of this package that take a [Tx]. It needs no running hub. After an
+// error of fn nothing has changed; after [ErrOutcomeUnknown] Run ends, as it does
+// when a commit of its own fails.
+func (h *Hub) Update(ctx context.Context, fn func(Tx) error) error {
+	err := h.store.Update(ctx, fn)
+	if errors.Is(err, ErrOutcomeUnknown) {
+		h.fault(err)
+	}
+	return err
+}
+
+// View reads from the store.
+func (h *Hub) View(ctx context.Context, fn func(Tx) error) error { return h.store.View(ctx, fn) }
+
+// fault ends Run: a store that cannot be used is left at once, and opened anew.
+func (h *Hub) fault(err error) {
+	select {
+	case h.faults <- err:
+	default: // another one ends it already
+	}
 }
 
 // Head returns the newest entry that is stored of a device; its Seq is 0 when
@@ -182,6 +204,7 @@ func (h *Hub) admit(p *packet, topic string) (Drop, string) {
 	case errors.Is(err, ErrNotFound):
 		return DropUnknown, ""
 	case err != nil:
+		h.fault(err)
 		return DropClosed, err.Error()
 	case !p.device.Revoked.IsZero():
 		return DropRevoked, ""
@@ -195,10 +218,10 @@ func (h *Hub) admit(p *packet, topic string) (Drop, string) {
 // called once. An error is the store's or the connection's, and final.
 func (h *Hub) Run(ctx context.Context, t Transport) error {
 	defer close(h.ended)
-	if err := h.loadSchedule(ctx); err != nil {
+	// Also when ctx has ended already: what ends a hub is no fault.
+	if err := h.loadSchedule(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("hub: %w", err)
 	}
-	close(h.running)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	// What is received last is to be answered: so the connection ends after the
@@ -269,7 +292,7 @@ func (h *Hub) light(group []packet) []packet {
 		case p.channel == wire.ChannelTele && p.fault == "":
 			h.presence.seen(p.device.Name, time.Now())
 			p.done()
-		case p.fault == DropMalformed, p.fault == DropTooLarge:
+		case (p.fault == DropMalformed || p.fault == DropTooLarge) && p.channel != wire.ChannelLedger:
 			h.counters.drop(p.fault, p.topic(), p.detail)
 			p.done()
 		default:
@@ -327,6 +350,8 @@ func (h *Hub) commit(ctx context.Context, groups <-chan []packet) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case err := <-h.faults:
+			return fmt.Errorf("hub: %w", err)
 		case group = <-groups:
 		case j := <-h.jobs:
 			jobs = append(jobs, j)

@@ -22,7 +22,7 @@ import (
 
 // MQTTOptions say how to reach the broker.
 type MQTTOptions struct {
-	// Brokers are addresses such as tls://broker.example:8883 or
+	// Brokers are addresses such as ssl://broker.example:8883 or
 	// tcp://127.0.0.1:1883, tried in turn.
 	Brokers []string
 	// ClientID of the session that the broker keeps for the hub; "ssg-hub" when
@@ -31,7 +31,7 @@ type MQTTOptions struct {
 	// Username and Password, where the broker asks for them.
 	Username string
 	Password redact.Secret
-	// TLS for tls:// addresses.
+	// TLS for ssl:// addresses.
 	TLS *tls.Config
 	// Dial connects to a broker; nil: over the network. The embedded broker's
 	// Dial is one.
@@ -90,10 +90,10 @@ func NewMQTT(o MQTTOptions) (*MQTT, error) {
 	}
 	for _, b := range o.Brokers {
 		u, err := url.Parse(b)
-		if err != nil || u.Host == "" || u.Scheme != "tcp" && u.Scheme != "tls" {
-			return nil, fmt.Errorf("mqtt: broker address %q: want tcp://host:port or tls://host:port", b)
+		if err != nil || u.Host == "" || u.Scheme != "tcp" && u.Scheme != "ssl" {
+			return nil, fmt.Errorf("mqtt: broker address %q: want tcp://host:port or ssl://host:port", b)
 		}
-		if u.Scheme == "tls" && o.TLS == nil && o.Dial == nil {
+		if u.Scheme == "ssl" && o.TLS == nil && o.Dial == nil {
 			return nil, fmt.Errorf("mqtt: broker address %q: no TLS configuration", b)
 		}
 		m.brokers = append(m.brokers, u)
@@ -189,7 +189,7 @@ func (m *MQTT) dial(ctx context.Context, broker *url.URL) (net.Conn, error) {
 	}
 	d := net.Dialer{KeepAlive: 30 * time.Second, Control: dieSoon}
 	conn, err := d.DialContext(ctx, "tcp", broker.Host)
-	if err != nil || broker.Scheme != "tls" {
+	if err != nil || broker.Scheme != "ssl" {
 		return conn, err
 	}
 	c := m.o.TLS.Clone()

@@ -129,6 +129,8 @@ func (w *work) fault(d *deviceWork, p *packet) error {
 	switch p.fault {
 	case DropChain:
 		return w.raise(d, AlarmChain, wire.LevelAlarm, "the entries of a batch do not hang together; nothing of it was taken", map[string]string{"detail": p.detail})
+	case DropMalformed, DropTooLarge:
+		return w.raise(d, AlarmBatch, wire.LevelAlarm, "a batch that this hub cannot read; the device waits until it can: is the hub older than the device?", map[string]string{"detail": p.detail})
 	case DropForged:
 		return w.raise(d, AlarmCheckpoint, wire.LevelAlarm, "a checkpoint that is not the device's; nothing of its batch was taken", map[string]string{"detail": p.detail})
 	}
@@ -156,9 +158,11 @@ func (w *work) alarm(a Alarm, once bool) error {
 	return err
 }
 
-// claims gives the next counter of a device to a token.
+// claims gives the next counter of a device to a token. Counters are at least
+// the milliseconds since 1970, so that a hub that was restored from a backup
+// is above those that it has forgotten before any device tells it so.
 func (w *work) claims(d *deviceWork, jti string, until time.Time) wire.Claims {
-	d.ctr++
+	d.ctr = max(d.ctr+1, uint64(max(w.now.UnixMilli(), 0)))
 	d.minted = true
 	exp := w.now.Add(lifetime)
 	if !until.IsZero() && until.Before(exp) {

@@ -44,7 +44,12 @@ func (a *access) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool 
 	if w.role == Device && !wire.ValidSegment(w.user) {
 		w.role = Nobody
 	}
-	// Without this a device could throw another off by taking its client id.
+	// Whoever takes a client id takes over the connection and the session that
+	// have it. So a device may call itself by its own name, or by something that
+	// is nobody's name.
+	if w.role == Device && cl.ID != w.user && wire.ValidSegment(cl.ID) {
+		w.role = Nobody
+	}
 	if old, ok := a.clients.Get(cl.ID); ok && !old.Closed() {
 		if before, ok := a.who.Load(old); ok && before.(who).user != w.user {
 			w.role = Nobody

@@ -11,7 +11,8 @@
 //
 // A device may publish on its own topics upwards and subscribe to its own
 // downwards; the device's name is the user name, or with client certificates the
-// common name. The hub may read everything upwards and publish downwards. Where
+// common name. Its client id is that name, or one that cannot be a name (capital
+// letters, such as a random id has). The hub may read everything upwards and publish downwards. Where
 // nobody is asked who he is ([Options.Authenticate] nil, no client
 // certificates), everybody may do everything; such a broker listens on a
 // loopback address only. [Broker.Dial] is for the program itself and is not
