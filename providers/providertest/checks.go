@@ -193,7 +193,7 @@ func checkWrongEcho(w *world) {
 	}
 	ch := w.create(1, 100)
 	w.faults(rule("status", simkit.Echo, ""))
-	got, err := w.reader.GetCharge(w.Context(), providers.Ref{ProviderID: ch.ProviderID})
+	got, err := w.reader.GetCharge(w.Context(), w.made[ch.ProviderID])
 	w.wantKind("an answer about another charge", err, providers.Security)
 	if got.Status != "" {
 		w.Errorf("got status %q together with an error", got.Status)
@@ -279,7 +279,7 @@ func checkCancelledAfter(w *world) {
 	})
 	if w.reader != nil {
 		try("status", func(ctx context.Context) error {
-			_, err := w.reader.GetCharge(ctx, providers.Ref{ProviderID: ch.ProviderID})
+			_, err := w.reader.GetCharge(ctx, w.made[ch.ProviderID])
 			return err
 		})
 	}
@@ -304,7 +304,7 @@ func checkTimeouts(w *world) {
 		})
 		if w.reader != nil {
 			w.within(caps.ReadTimeout, "status with "+fault, providers.Ambiguous, func() error {
-				_, err := w.reader.GetCharge(w.Context(), providers.Ref{ProviderID: ch.ProviderID})
+				_, err := w.reader.GetCharge(w.Context(), w.made[ch.ProviderID])
 				return err
 			})
 		}
@@ -387,7 +387,7 @@ func checkStatusFaults(w *world) {
 		what := fmt.Sprintf("status with %s %s", o.fault, o.arg)
 		w.faults(rule("status", o.fault, o.arg))
 		log := w.Simulator.Log().Count("status")
-		ch, err := w.reader.GetCharge(w.Context(), providers.Ref{ProviderID: id})
+		ch, err := w.reader.GetCharge(w.Context(), w.made[id])
 		w.wantKind(what, err, o.want...)
 		if ch.Status != "" {
 			w.Errorf("%s: got status %q together with an error", what, ch.Status)
@@ -472,7 +472,7 @@ func checkRate(w *world) {
 		_, err := w.provider.CreateCharge(w.Context(), w.Intent(1, 100))
 		w.wantRate("create", tt.fault, tt.want, err)
 		if w.reader != nil {
-			_, err := w.reader.GetCharge(w.Context(), providers.Ref{ProviderID: id})
+			_, err := w.reader.GetCharge(w.Context(), w.made[id])
 			w.wantRate("status", tt.fault, tt.want, err)
 		}
 	}
@@ -492,7 +492,8 @@ func checkConcurrency(w *world) {
 	ids := make([]string, n)
 	for i := range n {
 		wg.Go(func() {
-			ch, err := w.provider.CreateCharge(w.Context(), w.Intent(i, money.Amount(1000+i)))
+			in := w.Intent(i, money.Amount(1000+i))
+			ch, err := w.provider.CreateCharge(w.Context(), in)
 			if err != nil {
 				w.Errorf("create %d: %v", i, err)
 				return
@@ -501,7 +502,7 @@ func checkConcurrency(w *world) {
 			if w.reader == nil {
 				return
 			}
-			if _, err := w.reader.GetCharge(w.Context(), providers.Ref{ProviderID: ch.ProviderID}); err != nil {
+			if _, err := w.reader.GetCharge(w.Context(), refTo(in, ch)); err != nil {
 				w.Errorf("status %d: %v", i, err)
 			}
 		})

@@ -17,6 +17,7 @@ import (
 
 	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/providers/simkit"
 	"github.com/ssg-safe/agent/providers/ssg"
 	"github.com/ssg-safe/agent/providers/ssg/ssgsim"
 )
@@ -501,7 +502,7 @@ func fixture(tb testing.TB) Fixture {
 		New: func(url string, transport http.RoundTripper, log *slog.Logger) (providers.Charger, error) {
 			return ssg.New(config(url), transport, log)
 		},
-		Intent: intent, MaxAmount: 99999999999999, CodeFaults: ssgsim.CodeFaults(), Tokens: true,
+		Intent: intent, MaxAmount: 99999999999999, CodeFaults: simkit.CodeFaults(), Tokens: true,
 		Canaries: []string{secret, "Quaresma", "12345678909", "pagadora.example", "Xavantina", "Jaguapitanga", "04711222"},
 	}
 }

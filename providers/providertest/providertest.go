@@ -93,6 +93,7 @@ type world struct {
 	provider providers.Charger
 	reader   providers.StatusReader // nil: not offered
 	logged   *syncBuffer
+	made     map[string]providers.Ref // what create made, by the provider's id
 }
 
 func inMemory(tb testing.TB, f Fixture) *world {
@@ -112,7 +113,7 @@ func onSockets(tb testing.TB, f Fixture) *world {
 
 func build(tb testing.TB, f Fixture, url string, line *wire) *world {
 	tb.Helper()
-	w := &world{TB: tb, Fixture: f, wire: line, url: url, logged: &syncBuffer{}}
+	w := &world{TB: tb, Fixture: f, wire: line, url: url, logged: &syncBuffer{}, made: map[string]providers.Ref{}}
 	p, err := f.New(url, line, slog.New(slog.NewTextHandler(w.logged, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {
 		tb.Fatalf("make the provider: %v", err)
@@ -134,17 +135,24 @@ func (w *world) faults(rules ...simkit.Rule) {
 // create makes a charge that has to succeed.
 func (w *world) create(n int, amount money.Amount) providers.Charge {
 	w.Helper()
-	ch, err := w.provider.CreateCharge(w.Context(), w.Intent(n, amount))
+	in := w.Intent(n, amount)
+	ch, err := w.provider.CreateCharge(w.Context(), in)
 	if err != nil {
 		w.Fatalf("create %s: %v", amount, err)
 	}
+	w.made[ch.ProviderID] = refTo(in, ch)
 	return ch
 }
 
-// status asks for a charge; the question has to succeed.
+// refTo names a charge as the terminal does.
+func refTo(in providers.Intent, ch providers.Charge) providers.Ref {
+	return providers.Ref{Charge: in.ID, Attempt: in.Attempt, ProviderID: ch.ProviderID}
+}
+
+// status asks for a charge that create made; the question has to succeed.
 func (w *world) status(id string) providers.Charge {
 	w.Helper()
-	ch, err := w.reader.GetCharge(w.Context(), providers.Ref{Charge: "C", Attempt: 1, ProviderID: id})
+	ch, err := w.reader.GetCharge(w.Context(), w.made[id])
 	if err != nil {
 		w.Fatalf("status: %v", err)
 	}

@@ -8,8 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-
-	"github.com/ssg-safe/agent/providers"
 )
 
 // repeat is an answer that throws the whole request back at the caller, as some
@@ -78,7 +76,7 @@ func checkSecrets(w *world) {
 		}
 		record(err)
 		if w.reader != nil {
-			_, err = w.reader.GetCharge(w.Context(), providers.Ref{ProviderID: ch.ProviderID})
+			_, err = w.reader.GetCharge(w.Context(), w.made[ch.ProviderID])
 			record(err)
 		}
 	}

@@ -118,6 +118,12 @@ func (k *Kit) Serve(route string, w http.ResponseWriter, r *http.Request, commit
 	send(w, a)
 }
 
+// Missing answers a request that no route serves.
+func (k *Kit) Missing(w http.ResponseWriter, r *http.Request, a Answer) {
+	k.Log.Note(r.Method, r.URL.Path, a.Status)
+	send(w, a)
+}
+
 func (k *Kit) rate(f Faults) Answer {
 	a := k.Refusal(http.StatusTooManyRequests)
 	if d, ok := f.duration(Rate); ok {

@@ -11,6 +11,7 @@ import (
 	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/providers/providertest"
+	"github.com/ssg-safe/agent/providers/simkit"
 	"github.com/ssg-safe/agent/providers/ssg/ssgsim"
 )
 
@@ -64,7 +65,7 @@ func fixture(tb testing.TB) providertest.Fixture {
 			cfg.BaseURL = url
 			return New(cfg, transport, log)
 		},
-		Intent: intent, MaxAmount: 99999999999999, CodeFaults: ssgsim.CodeFaults(), Tokens: true,
+		Intent: intent, MaxAmount: 99999999999999, CodeFaults: simkit.CodeFaults(), Tokens: true,
 		Canaries: []string{
 			secret, "Quaresma", "Canario", "12345678909", "pagadora.example", "Xavantina", "Jaguapitanga", "04711222",
 		},

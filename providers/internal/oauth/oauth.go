@@ -47,6 +47,9 @@ type Config struct {
 	// Address is the configuration's name of what to check when there is nothing
 	// at the token address.
 	Address string
+	// Life is how long a token lives whose answer does not say so; such an answer
+	// may also leave out that it is a bearer token. Zero: both are required.
+	Life time.Duration
 }
 
 // Session makes authorised calls. It is safe for concurrent use.
@@ -63,14 +66,29 @@ func New(cfg Config) *Session {
 	return s
 }
 
-// Send makes a call: token, request, and after a 401 one new token and one
-// repeat. body (nil: none) is asked for each sending anew and goes out as JSON.
-// reserve is how many further requests the limit must then still have room for,
-// so that reads leave room for a create.
+// Send makes a call with a JSON body, which is asked for each sending anew (nil:
+// no body), as [Session.Do] does.
+func (s *Session) Send(ctx context.Context, c providers.Call, reserve int, body func() any) (providers.Call, providers.Answer, error) {
+	return s.Do(ctx, c, reserve, func(call *providers.Call) (err error) {
+		if body == nil {
+			return nil
+		}
+		call.Header.Set("Content-Type", "application/json")
+		call.Body, err = json.Marshal(body())
+		return err
+	})
+}
+
+// Do makes a call: token, request, and after a 401 one new token and one
+// repeat. finish completes each sending at the last moment, when it has waited
+// for token and limit: body, headers of their own time; the call's header is its
+// to change. reserve is how many further requests the limit must then still have
+// room for, so that reads leave room for a create.
 //
 // Any answer comes back, a second 401 too, with the call as it was sent; what it
-// hides now includes the token. The error is always a [*providers.Error].
-func (s *Session) Send(ctx context.Context, c providers.Call, reserve int, body func() any) (providers.Call, providers.Answer, error) {
+// hides now includes the token. The error is always a [*providers.Error]; one
+// that finish returns as such is returned as it is.
+func (s *Session) Do(ctx context.Context, c providers.Call, reserve int, finish func(*providers.Call) error) (providers.Call, providers.Answer, error) {
 	stale := 0
 	for {
 		tok, err := s.tokens.get(ctx, stale)
@@ -85,11 +103,11 @@ func (s *Session) Send(ctx context.Context, c providers.Call, reserve int, body 
 		if err := s.limit.wait(ctx, reserve); err != nil {
 			return call, providers.Answer{}, s.waiting(call, err)
 		}
-		if body != nil {
-			if call.Body, err = json.Marshal(body()); err != nil {
-				return call, providers.Answer{}, s.cfg.HTTP.Fail(call, providers.Invalid, providers.Answer{}, "", "request cannot be written", err)
+		if err := finish(&call); err != nil {
+			if e, ok := errors.AsType[*providers.Error](err); ok {
+				return call, providers.Answer{}, e
 			}
-			call.Header.Set("Content-Type", "application/json")
+			return call, providers.Answer{}, s.cfg.HTTP.Fail(call, providers.Invalid, providers.Answer{}, "", "request cannot be written", err)
 		}
 		call.Header.Set("Authorization", "Bearer "+tok.value.Reveal())
 		a, err := s.cfg.HTTP.Do(ctx, call)
@@ -147,7 +165,7 @@ func (s *Session) fetch(ctx context.Context) (redact.Secret, time.Duration, erro
 		}
 		return "", 0, s.cfg.HTTP.Fail(call, kind, a, code, detail, nil)
 	}
-	value, life, err := Parse(a.Body)
+	value, life, err := Parse(a.Body, s.cfg.Life)
 	if err != nil {
 		return "", 0, s.cfg.HTTP.Fail(call, providers.Contract, a, "", providers.Describe(a), err)
 	}

@@ -28,25 +28,29 @@ const (
 )
 
 // Parse reads a token answer (RFC 6749, 5.1): a bearer token with a life. What
-// else it holds is ignored.
-func Parse(body []byte) (redact.Secret, time.Duration, error) {
+// else it holds is ignored. Where standard is not zero, token_type and expires_in
+// may be missing, and standard is the life then.
+func Parse(body []byte, standard time.Duration) (redact.Secret, time.Duration, error) {
 	var in struct {
-		Type    string      `json:"token_type"`
+		Type    *string     `json:"token_type"`
 		Expires json.Number `json:"expires_in"`
 		Token   string      `json:"access_token"`
 	}
 	if err := providers.DecodeJSON(body, &in); err != nil {
 		return "", 0, err
 	}
-	if !strings.EqualFold(in.Type, "Bearer") {
+	if in.Type == nil && standard == 0 || in.Type != nil && !strings.EqualFold(*in.Type, "Bearer") {
 		return "", 0, errors.New("token_type is not Bearer")
+	}
+	if in.Token == "" || len(in.Token) > 8192 || strings.ContainsFunc(in.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", 0, errors.New("access_token is missing or malformed")
+	}
+	if in.Expires == "" && standard != 0 {
+		return redact.Secret(in.Token), standard, nil
 	}
 	seconds, err := in.Expires.Int64()
 	if err != nil || seconds <= 0 {
 		return "", 0, errors.New("expires_in is not a positive number of seconds")
-	}
-	if in.Token == "" || len(in.Token) > 8192 || strings.ContainsFunc(in.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return "", 0, errors.New("access_token is missing or malformed")
 	}
 	life := MaxLife
 	if seconds < int64(MaxLife/time.Second) {

@@ -45,8 +45,7 @@ func (s *Sim) routes() {
 	serve("PATCH /api/pix/{id}", RoutePatch, true, s.patch)
 	s.control()
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.kit.Log.Note(r.Method, r.URL.Path, http.StatusNotFound)
-		reply(w, http.StatusNotFound, laravel{Message: "The route could not be found."})
+		s.kit.Missing(w, r, answer(http.StatusNotFound, laravel{Message: "The route could not be found."}))
 	})
 }
 
@@ -199,7 +198,7 @@ func (s *Sim) create(r *http.Request, f simkit.Faults) simkit.Answer {
 	}
 	code := c.Code
 	if f.Has(simkit.Code) {
-		code = s.spoiled(f[simkit.Code], c, in["chave"])
+		code = s.payee.Spoiled(f[simkit.Code], location(c.ID), c.Amount, in["chave"])
 	}
 	return answer(http.StatusCreated, map[string]any{"data": map[string]string{"id": c.ID, "qrcode": code}})
 }
@@ -225,7 +224,7 @@ func (s *Sim) status(r *http.Request, f simkit.Faults) simkit.Answer {
 	id := in["qrcode_id"]
 	status, err := s.look(id)
 	switch {
-	case errors.Is(err, ErrNoCharge):
+	case errors.Is(err, simkit.ErrNoCharge):
 		return refusal(http.StatusNotFound)
 	case err != nil:
 		return refusal(http.StatusInternalServerError)
@@ -247,7 +246,7 @@ func (s *Sim) patch(r *http.Request, _ simkit.Faults) simkit.Answer {
 			continue
 		}
 		switch err := s.force(r.PathValue("id"), status, "patch"); {
-		case errors.Is(err, ErrNoCharge):
+		case errors.Is(err, simkit.ErrNoCharge):
 			return answer(http.StatusNotFound, failure{123, "Pix não encontrado"})
 		case err != nil:
 			return refusal(http.StatusInternalServerError)
@@ -288,50 +287,7 @@ func (s *Sim) State() State {
 }
 
 func (s *Sim) control() {
-	s.mux.HandleFunc("GET /sim/state", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, s.State()) })
-	s.mux.HandleFunc("GET /sim/ledger", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, s.Charges()) })
-	s.mux.HandleFunc("GET /sim/requests", func(w http.ResponseWriter, _ *http.Request) {
-		reply(w, http.StatusOK, s.kit.Log.Requests())
-	})
-	act := func(pattern string, do func(*http.Request) error) {
-		s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			switch err := do(r); {
-			case errors.Is(err, ErrNoCharge):
-				reply(w, http.StatusNotFound, laravel{Message: err.Error()})
-			case err != nil:
-				reply(w, http.StatusBadRequest, laravel{Message: err.Error()})
-			default:
-				w.WriteHeader(http.StatusNoContent)
-			}
-		})
-	}
-	act("POST /sim/charges/{id}/pay", func(r *http.Request) error { return s.Pay(r.PathValue("id")) })
-	act("POST /sim/charges/{id}/expire", func(r *http.Request) error { return s.Expire(r.PathValue("id")) })
-	act("POST /sim/tokens/revoke", func(*http.Request) error { return s.RevokeTokens() })
-	s.mux.HandleFunc("GET /sim/faults", func(w http.ResponseWriter, _ *http.Request) {
-		reply(w, http.StatusOK, s.kit.Script.Rules())
-	})
-	act("PUT /sim/faults", func(r *http.Request) error {
-		text, err := io.ReadAll(io.LimitReader(r.Body, providers.MaxBody))
-		if err != nil {
-			return err
-		}
-		rules, err := simkit.ParseRules(string(text))
-		if err != nil {
-			return err
-		}
-		return s.kit.Script.Set(rules...)
-	})
-	act("DELETE /sim/faults", func(*http.Request) error { return s.kit.Script.Set() })
-}
-
-func reply(w http.ResponseWriter, status int, body any) {
-	text, err := json.MarshalIndent(body, "", "  ")
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	w.Write(append(text, '\n')) // the client may have gone
+	s.kit.Control(s.mux, s)
+	simkit.Show(s.mux, "/sim/state", func() any { return s.State() })
+	simkit.Act(s.mux, "POST /sim/tokens/revoke", func(*http.Request) error { return s.RevokeTokens() })
 }

@@ -21,18 +21,16 @@
 //
 // # Control
 //
-//	GET  /sim/state              counts and sums
-//	GET  /sim/ledger             all charges
-//	POST /sim/charges/{id}/pay   pay now; after expiry this is late money
-//	POST /sim/charges/{id}/expire  unless it is paid
-//	GET  /sim/faults             the fault script; PUT replaces it (text or JSON), DELETE clears it
-//	POST /sim/tokens/revoke      every token issued so far is refused from now on
-//	GET  /sim/requests           the request log
+// The routes of [simkit.Kit.Control], and
+//
+//	GET  /sim/state          counts and sums
+//	POST /sim/tokens/revoke  every token issued so far is refused from now on
 //
 // # Faults
 //
 // Those of package simkit on the routes token, create, status and patch, and
-// its Word, Echo and Code, the latter with one of [CodeFaults].
+// its Word, Echo and Code, the latter with one of
+// [simkit.CodeFaults].
 package ssgsim
 
 import (
@@ -110,11 +108,12 @@ type Options struct {
 
 // Sim is a simulator. It is safe for concurrent use.
 type Sim struct {
-	opts Options
-	zone *time.Location
-	kit  simkit.Kit
-	mux  *http.ServeMux
-	log  *slog.Logger
+	opts  Options
+	payee simkit.Payee
+	zone  *time.Location
+	kit   simkit.Kit
+	mux   *http.ServeMux
+	log   *slog.Logger
 
 	mu      sync.Mutex // guards the ledger below and spans its writes
 	journal *simkit.Journal
@@ -136,6 +135,9 @@ type charge struct {
 	Forced  providers.Status // by a control route or PATCH
 	Paid    time.Time        // when it was or will be paid; zero: never
 }
+
+// location is the path of a charge's location.
+func location(id string) string { return "/qr/v2/" + id }
 
 func (c *charge) status(now time.Time) providers.Status {
 	switch {
@@ -163,9 +165,6 @@ type record struct {
 	By      string           `json:"by,omitempty"` // control, patch
 	Token   string           `json:"token,omitempty"`
 }
-
-// ErrNoCharge is returned for an id that the simulator did not issue.
-var ErrNoCharge = errors.New("no such charge")
 
 // New opens the ledger and returns a simulator; it runs nothing in the
 // background. Close it.
@@ -199,7 +198,7 @@ func New(o Options) (*Sim, error) {
 		return nil, fmt.Errorf("load the provider's time zone: %w", err)
 	}
 	s := &Sim{
-		opts: o, zone: zone, log: o.Logger,
+		opts: o, payee: simkit.Payee{Host: o.LocationHost, Name: o.PayeeName, City: o.PayeeCity}, zone: zone, log: o.Logger,
 		tokens: map[string]time.Time{}, charges: map[string]*charge{},
 		kit: simkit.Kit{
 			Script: simkit.NewScript(o.Seed, Routes(), Faults()),
@@ -274,7 +273,7 @@ func (s *Sim) force(id string, to providers.Status, by string) error {
 	c := s.charges[id]
 	switch {
 	case c == nil:
-		return ErrNoCharge
+		return simkit.ErrNoCharge
 	case by == "control" && to == providers.StatusExpired && c.status(time.Now()) == providers.StatusPaid:
 		return errors.New("the charge is paid")
 	}
@@ -336,7 +335,7 @@ func (s *Sim) newCharge(amount money.Amount, account string, expires time.Time) 
 	defer s.mu.Unlock()
 	rng := rand.New(rand.NewPCG(s.opts.Seed, uint64(len(s.order))+1))
 	id := uuid(rng)
-	code := dynamicCode(s.opts.LocationHost+"/qr/v2/"+id, amount, s.opts.PayeeName, s.opts.PayeeCity)
+	code := s.payee.Code(location(id), amount)
 	if err := s.record(record{Op: "charge", ID: id, Amount: amount, Account: account, Code: code, Expires: expires.UTC()}); err != nil {
 		return nil, err
 	}
@@ -350,7 +349,7 @@ func (s *Sim) look(id string) (providers.Status, error) {
 	defer s.mu.Unlock()
 	c := s.charges[id]
 	if c == nil {
-		return "", ErrNoCharge
+		return "", simkit.ErrNoCharge
 	}
 	now := time.Now()
 	if !c.Seen && c.Forced == "" && s.opts.PayAfter > 0 {

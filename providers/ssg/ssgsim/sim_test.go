@@ -415,7 +415,7 @@ func TestFullDisk(t *testing.T) {
 func TestCodeFaults(t *testing.T) {
 	s := open(t, Options{})
 	c := login(t, s)
-	for _, how := range append(CodeFaults(), "own_key") {
+	for _, how := range append(simkit.CodeFaults(), "own_key") {
 		if err := s.Script().Set(simkit.Rule{Route: RouteCreate, Fault: simkit.Code, Arg: how}); err != nil {
 			t.Fatal(err)
 		}
