@@ -7,8 +7,6 @@ import (
 
 	"github.com/ssg-safe/agent/internal/config"
 	"github.com/ssg-safe/agent/money"
-	"github.com/ssg-safe/agent/providers"
-	"github.com/ssg-safe/agent/providers/ssg"
 	"github.com/ssg-safe/agent/redact"
 )
 
@@ -94,7 +92,7 @@ type ProviderConfig struct {
 	// Which provider it is.
 	Type string `toml:"type" required:"true" example:"ssg" oneof:"ssg"`
 	// The base address of its interface.
-	URL string `toml:"url" required:"true" example:"https://pix.example.com"`
+	URL string `toml:"url"`
 	// Allows a url with http://. Whoever sits between terminal and provider can
 	// then read the credentials and forge payments: only through a VPN, or to a
 	// simulator on the same machine.
@@ -263,19 +261,6 @@ func (m MerchantConfig) Zone() *time.Location {
 		return time.UTC
 	}
 	return zone
-}
-
-// SSG is the adapter's configuration of a provider of type "ssg".
-func (p ProviderConfig) SSG() ssg.Config {
-	c := ssg.Config{
-		BaseURL: p.URL, AllowInsecureHTTP: p.AllowInsecureHTTP,
-		ClientID: p.ClientID, ClientSecret: p.ClientSecret.Value,
-		LocationHosts: p.AllowedHosts, CodeCheck: p.BRCodeCheck, RequestsPerSecond: p.RequestsPerSecond,
-	}
-	if p.Payer != nil {
-		c.Payer = providers.Payer(*p.Payer)
-	}
-	return c
 }
 
 // TimeOfDay is an hour and minute, counted from midnight.

@@ -7,6 +7,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -135,7 +136,7 @@ func TestExampleValues(t *testing.T) {
 	if _, ok := c.Merchant("padaria"); ok {
 		t.Error("found a merchant that is not there")
 	}
-	if p, ok := c.Provider(m.Provider); !ok || p.SSG().LocationHosts[0] != "pix.example.com" {
+	if p, ok := c.Provider(m.Provider); !ok || ssgConfig(p).LocationHosts[0] != "pix.example.com" {
 		t.Error("the merchant's provider is not found")
 	}
 	if got := m.CutOff.String(); got != "06:00" {
@@ -244,11 +245,22 @@ func TestConfigurationReference(t *testing.T) {
 
 // structDocs finds the comments of structs ("Config") and fields ("Config.Data").
 func structDocs(t *testing.T) map[string]string {
-	file, err := parser.ParseFile(token.NewFileSet(), "config.go", nil, parser.ParseComments)
+	paths, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
 	docs := map[string]string{}
+	for _, path := range paths {
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		addDocs(docs, file)
+	}
+	return docs
+}
+
+func addDocs(docs map[string]string, file *ast.File) {
 	ast.Inspect(file, func(n ast.Node) bool {
 		d, ok := n.(*ast.GenDecl)
 		if !ok || d.Tok != token.TYPE {
@@ -262,12 +274,13 @@ func structDocs(t *testing.T) map[string]string {
 		}
 		if s, ok := spec.Type.(*ast.StructType); ok {
 			for _, f := range s.Fields.List {
-				docs[name+"."+f.Names[0].Name] = strings.Join(strings.Fields(f.Doc.Text()), " ")
+				for _, n := range f.Names {
+					docs[name+"."+n.Name] = strings.Join(strings.Fields(f.Doc.Text()), " ")
+				}
 			}
 		}
 		return true
 	})
-	return docs
 }
 
 // describe writes the reference of a struct and of the tables in it.
@@ -451,8 +464,9 @@ func FuzzConfig(f *testing.F) {
 		if !ok || m.PixKey == "" || m.CNPJ == "" {
 			t.Errorf("accepted without a merchant: %+v", c)
 		}
-		if p, ok := c.Provider(m.Provider); !ok || p.SSG().Validate() != nil {
-			t.Errorf("accepted without a provider: %+v", c)
+		routes, err := openRoutes(c, nil, slog.New(slog.DiscardHandler))
+		if err != nil || routes[m.Provider] == nil {
+			t.Errorf("accepted without a provider: %v, %+v", err, c)
 		}
 	})
 }

@@ -19,7 +19,6 @@ import (
 	"github.com/ssg-safe/agent/printer"
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/providers/simkit"
-	"github.com/ssg-safe/agent/providers/ssg/ssgsim"
 	"github.com/ssg-safe/agent/terminal"
 )
 
@@ -68,7 +67,7 @@ failed, 2 wrong usage.`,
 	fs.BoolVar(&f.headless, "headless", false, "no screen: make --charges charges and end")
 	fs.IntVar(&f.charges, "charges", 0, "how many charges to make by itself (default 3 with --headless, else none)")
 	fs.BoolVar(&f.json, "json", false, "events as JSON lines on stdout (needs --headless)")
-	fs.StringVar(&f.provider, "provider", "ssg", "which provider to simulate")
+	fs.StringVar(&f.provider, "provider", families[0].name, "which provider to simulate: "+familyNames())
 	fs.BoolVar(&f.offline, "offline", false, "cut provider and broker off in the middle of the run")
 	fs.StringVar(&f.sim, "sim", "", "use the simulator that `ssg-agent sim` serves at this URL instead of one inside")
 	fs.StringVar(&f.faults, "faults", "", "fault script of the simulator inside (see `ssg-agent sim --help`)")
@@ -78,9 +77,11 @@ failed, 2 wrong usage.`,
 }
 
 func runDemo(ctx context.Context, g *globals, f demoFlags) error {
+	kind, err := familyOf(f.provider)
+	if err != nil {
+		return usageError{fmt.Errorf("--provider: %w", err)}
+	}
 	switch {
-	case f.provider != "ssg":
-		return usageError{fmt.Errorf("--provider %s: there is a simulator for ssg only", f.provider)}
 	case f.charges < 0:
 		return usageError{errors.New("--charges must not be negative")}
 	case f.json && !f.headless:
@@ -97,7 +98,7 @@ func runDemo(ctx context.Context, g *globals, f demoFlags) error {
 		f.charges = 3
 	}
 	if f.dir == "" {
-		f.dir = filepath.Join(os.TempDir(), "ssg-agent-demo")
+		f.dir = filepath.Join(os.TempDir(), "ssg-agent-demo"+kind.suffix())
 	}
 	dir, err := filepath.Abs(f.dir)
 	if err != nil {
@@ -105,6 +106,11 @@ func runDemo(ctx context.Context, g *globals, f demoFlags) error {
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("demo directory: %w", err)
+	}
+	for _, other := range families {
+		if _, err := os.Stat(other.demoLedger(dir)); err == nil && other.name != kind.name {
+			return usageError{fmt.Errorf("%s belongs to a demo of %s, whose charges %s cannot finish: use another --dir", dir, other.name, kind.name)}
+		}
 	}
 	log, closeLog, err := demoLog(dir)
 	if err != nil {
@@ -114,10 +120,13 @@ func runDemo(ctx context.Context, g *globals, f demoFlags) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 
-	cfg := demoConfig(dir, f)
+	cfg, err := demoConfig(dir, f, kind)
+	if err != nil {
+		return err
+	}
 	transport := http.RoundTripper(providers.NewTransport())
 	if f.sim == "" {
-		sim, err := openDemoSim(dir, f, log)
+		sim, err := openDemoSim(dir, f, kind, log)
 		if err != nil {
 			return err
 		}
@@ -169,53 +178,59 @@ func runDemo(ctx context.Context, g *globals, f demoFlags) error {
 }
 
 // demoConfig is what a configuration file would say.
-func demoConfig(dir string, f demoFlags) Config {
+func demoConfig(dir string, f demoFlags, kind family) (Config, error) {
 	c := defaultConfig()
 	c.Version = 1
 	c.Data = dir
 	c.Terminal.Code, c.Terminal.Name, c.Terminal.Locale = "DEMO", "Demonstração", f.locale
 	c.Store.Size = 16 << 20
-	c.Providers = []ProviderConfig{{
-		Name: "ssg", Type: "ssg", URL: "http://simulator.invalid", AllowInsecureHTTP: true,
-		ClientID: ssgsim.DefaultClientID, BRCodeCheck: "strict", AllowedHosts: []string{ssgsim.DefaultLocationHost},
-		Payer: &PayerConfig{
-			Name: "Pagador Simulado", Document: "52998224725", Email: "pagador@example.com", Address: "Rua Exemplo, 1",
-			City: "São Paulo", State: "SP", Postcode: "01001000",
-		},
-		RequestsPerSecond: 100,
-	}}
-	c.Providers[0].ClientSecret.Value = ssgsim.DefaultClientSecret
-	c.Merchants = []MerchantConfig{{
-		ID: "demo", CNPJ: "11222333000181", Name: "Cofre Demonstração", City: "São Paulo", PixKey: "11222333000181",
-		Provider: "ssg", Account: ssgsim.DefaultAccount, TimeZone: "America/Sao_Paulo",
-		Header: []string{"Rua Exemplo, 1 - Centro", "São Paulo - SP"},
-	}}
+	m, p, err := kind.simulated("http://simulator.invalid")
+	if err != nil {
+		return Config{}, err
+	}
+	m.ID, m.Name, m.Header = "demo", "Cofre Demonstração", []string{"Rua Exemplo, 1 - Centro", "São Paulo - SP"}
+	p.RequestsPerSecond = 100
+	c.Merchants, c.Providers = []MerchantConfig{m}, []ProviderConfig{p}
 	c.Printer.Kind, c.Printer.Path = "virtual", filepath.Join(dir, "slips")
 	if f.headless {
 		c.Display.Kind = "none"
 	}
-	return c
+	return c, nil
 }
 
-func openDemoSim(dir string, f demoFlags, log *slog.Logger) (*ssgsim.Sim, error) {
+// suffix tells the directories of one provider from those of another.
+func (f family) suffix() string {
+	if f.name == families[0].name {
+		return ""
+	}
+	return "-" + f.name
+}
+
+// demoLedger is where the demo's simulator keeps its ledger.
+func (f family) demoLedger(dir string) string { return filepath.Join(dir, "simulator"+f.suffix()) }
+
+func openDemoSim(dir string, f demoFlags, kind family, log *slog.Logger) (simulator, error) {
 	rules, err := simkit.ParseRules(f.faults)
+	if err == nil {
+		err = kind.sim.checkFaults(rules)
+	}
 	if err != nil {
 		return nil, usageError{fmt.Errorf("--faults: %w", err)}
 	}
-	o := ssgsim.Options{
-		Dir: filepath.Join(dir, "simulator"), PayAfter: f.payAfter, PayeeName: "COFRE DEMONSTRACAO", Faults: rules, Logger: log,
+	o := simOptions{
+		dir: kind.demoLedger(dir), payAfter: f.payAfter, tokenLife: kind.sim.tokenLife, payee: "COFRE DEMONSTRACAO", faults: rules, log: log,
 	}
-	if o.PayAfter == 0 {
-		o.PayAfter = 6 * time.Second
+	if o.payAfter == 0 {
+		o.payAfter = 6 * time.Second
 		if f.headless {
-			o.PayAfter = 300 * time.Millisecond
+			o.payAfter = 300 * time.Millisecond
 		}
 	}
-	sim, err := ssgsim.New(o)
+	s, err := kind.sim.open(o)
 	if err != nil {
 		return nil, fmt.Errorf("simulator: %w", err)
 	}
-	return sim, nil
+	return s, nil
 }
 
 // demoLog writes to a file: the screen or the events have the terminal.

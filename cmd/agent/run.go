@@ -13,7 +13,6 @@ import (
 	"golang.org/x/term"
 
 	"github.com/ssg-safe/agent/display"
-	"github.com/ssg-safe/agent/providers"
 )
 
 func newRunCmd(g *globals) *cobra.Command {
@@ -58,7 +57,7 @@ func runAgent(ctx context.Context, g *globals, file string) error {
 	w := &wiring{cfg: cfg, log: log, screen: display.Options{
 		Tty: cfg.Display.TTY, Locale: cfg.Terminal.Locale, Title: title(cfg), Now: merchantClock(cfg),
 	}}
-	if w.routes, err = openRoutes(cfg, providers.NewTransport(), log); err != nil {
+	if w.routes, err = openRoutes(cfg, nil, log); err != nil {
 		return usageError{err}
 	}
 	if w.printer, err = openPrinter(cfg.Printer, log); err != nil {

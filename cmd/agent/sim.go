@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,7 +18,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ssg-safe/agent/providers/simkit"
-	"github.com/ssg-safe/agent/providers/ssg/ssgsim"
 )
 
 // simFlags are the flags of sim.
@@ -26,7 +26,8 @@ type simFlags struct {
 	payAfter, tokenLife           time.Duration
 	payFraction                   float64
 	seed                          uint64
-	strict, asJSON                bool
+	asJSON                        bool
+	modes                         []string
 	locationHost                  string
 }
 
@@ -46,8 +47,11 @@ Faults (--faults, or PUT /sim/faults while it runs) are rules separated by comma
 
   ROUTE:FAULT[=ARG][@CHANCE|*NEXT]
 
-ROUTE is token, create, status, patch or *. The rule holds always, with a chance
-from 0 to 1, or for the next so many requests. Before anything was done:
+ROUTE is one of the simulator's, or * for all of them:
+
+` + simRoutes() + `
+The rule holds always, with a chance from 0 to 1, or for the next so many requests.
+Before anything was done:
 
   latency=50ms, latency=50ms..2s, drop_before, http=500, rate=7s and rate_date=7s
   (429 with Retry-After as seconds or date), html, redirect
@@ -56,9 +60,10 @@ after it was done, so that the terminal cannot know:
 
   drop_after, error_after=500, html_after, truncate, cut, huge, gzip, slow=10s
 
-and answers that are wrong: word=W (status word), echo (about another charge),
-code=crc|cut|gui|amount|host|foreign_key|recurrence (the BR Code). "@FILE" reads
-the rules from a file; a JSON array of rules is understood too.
+and, where the simulator has them, answers that are wrong: word=W (status word),
+echo (about another charge), code=crc|cut|gui|amount|host|foreign_key|recurrence
+(the BR Code). "@FILE" reads the rules from a file; a JSON array of rules is
+understood too.
 
 Control: GET /sim/state, /sim/ledger, /sim/requests, /sim/faults; PUT and DELETE
 /sim/faults; POST /sim/charges/ID/pay, /sim/charges/ID/expire, /sim/tokens/revoke.
@@ -78,16 +83,16 @@ Exit codes: 0 interrupted, 1 failed, 2 wrong usage.`,
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&f.provider, "provider", "ssg", "which provider to simulate: ssg")
+	fs.StringVar(&f.provider, "provider", families[0].name, "which provider to simulate: "+familyNames())
 	fs.StringVar(&f.listen, "listen", "127.0.0.1:8089", "address to serve at; port 0 takes a free one")
 	fs.StringVar(&f.dir, "dir", "", "directory of the ledger (default: in memory)")
 	fs.DurationVar(&f.payAfter, "pay-after", 2*time.Second, "when a simulated payer pays; 0: never")
 	fs.Float64Var(&f.payFraction, "pay-fraction", 1, "share of the charges that are paid, above 0 and up to 1")
 	fs.StringVar(&f.faults, "faults", "", "fault script: rules, or @FILE")
 	fs.Uint64Var(&f.seed, "seed", 0, "makes ids, payers and faults repeatable (default: random)")
-	fs.BoolVar(&f.strict, "strict", false, "check amounts by the strict form instead of the document's loose one")
-	fs.DurationVar(&f.tokenLife, "token-life", 365*24*time.Hour, "how long a token holds")
-	fs.StringVar(&f.locationHost, "location-host", ssgsim.DefaultLocationHost, "host in the location of the codes")
+	fs.StringSliceVar(&f.modes, "mode", nil, "how the provider behaves where its kind differs: "+simModes())
+	fs.DurationVar(&f.tokenLife, "token-life", 0, "how long a token holds (default: as the provider's)")
+	fs.StringVar(&f.locationHost, "location-host", "", "host in the location of the codes (default: the simulator's)")
 	fs.BoolVar(&f.asJSON, "json", false, "print one line of JSON instead of text")
 	return cmd
 }
@@ -99,34 +104,45 @@ type simHello struct {
 	URL          string `json:"url"`
 	ClientID     string `json:"client_id"`
 	ClientSecret string `json:"client_secret"` // opens nothing but a simulator
-	Account      string `json:"account"`
-	LocationHost string `json:"location_host"`
+	Account      string `json:"account,omitempty"`
+	LocationHost string `json:"location_host,omitempty"`
 	Dir          string `json:"dir,omitempty"`
 	Seed         uint64 `json:"seed"`
+	// Configuration is the part of an agent's configuration, TOML, that belongs
+	// to the simulator.
+	Configuration string `json:"configuration"`
 }
 
 func serveSim(ctx context.Context, g *globals, f simFlags) error {
-	if f.provider != "ssg" {
-		return usageError{fmt.Errorf("sim: --provider %q: there is a simulator for ssg only", f.provider)}
+	kind, err := familyOf(f.provider)
+	if err != nil {
+		return usageError{fmt.Errorf("sim: --provider: %w", err)}
 	}
 	switch {
 	case f.payAfter < 0:
 		return usageError{errors.New("sim: --pay-after: want 0 or more")}
 	case f.payFraction <= 0 || f.payFraction > 1:
 		return usageError{errors.New("sim: --pay-fraction: want a number above 0 and up to 1; nothing is paid with --pay-after 0")}
-	case f.tokenLife < time.Second:
+	case f.tokenLife != 0 && f.tokenLife < time.Second:
 		return usageError{errors.New("sim: --token-life: want at least 1s")}
+	case f.locationHost != "" && kind.sim.locationHost == "":
+		return usageError{fmt.Errorf("sim: --location-host: the codes of %s have no host", kind.name)}
+	}
+	if err := kind.sim.checkModes(f.modes); err != nil {
+		return usageError{fmt.Errorf("sim: --mode: %w", err)}
 	}
 	rules, err := readRules(f.faults)
 	if err == nil {
-		err = simkit.NewScript(0, ssgsim.Routes(), ssgsim.Faults()).Set(rules...)
+		err = kind.sim.checkFaults(rules)
 	}
 	if err != nil {
 		return usageError{fmt.Errorf("sim: --faults: %w", err)}
 	}
-	sim, err := ssgsim.New(ssgsim.Options{
-		Dir: f.dir, Seed: f.seed, PayAfter: f.payAfter, PayFraction: f.payFraction, TokenLife: f.tokenLife,
-		LocationHost: f.locationHost, Strict: f.strict, Faults: rules, Logger: slog.New(slog.NewTextHandler(g.stderr, nil)),
+	f.tokenLife = cmp.Or(f.tokenLife, kind.sim.tokenLife)
+	f.locationHost = cmp.Or(f.locationHost, kind.sim.locationHost)
+	sim, err := kind.sim.open(simOptions{
+		dir: f.dir, seed: f.seed, payAfter: f.payAfter, payFraction: f.payFraction, tokenLife: f.tokenLife,
+		locationHost: f.locationHost, modes: f.modes, faults: rules, log: slog.New(slog.NewTextHandler(g.stderr, nil)),
 	})
 	if err != nil {
 		return fmt.Errorf("sim: %w", err)
@@ -138,8 +154,9 @@ func serveSim(ctx context.Context, g *globals, f simFlags) error {
 	}
 	hello := simHello{
 		Event: "listening", Provider: f.provider, URL: "http://" + l.Addr().String(),
-		ClientID: ssgsim.DefaultClientID, ClientSecret: ssgsim.DefaultClientSecret,
-		Account: ssgsim.DefaultAccount, LocationHost: f.locationHost, Dir: f.dir, Seed: f.seed,
+		ClientID: kind.sim.clientID, ClientSecret: kind.sim.clientSecret,
+		Account: kind.sim.account, LocationHost: f.locationHost, Dir: f.dir, Seed: f.seed,
+		Configuration: kind.table("sim", "http://"+l.Addr().String(), f.locationHost),
 	}
 	if err := hello.print(g.stdout, f.asJSON); err != nil {
 		l.Close() // the output failed
@@ -195,43 +212,32 @@ Credentials (they open nothing else):
   client secret  %s
 
 Configuration of an agent that uses it; start the agent with
-SSG_CLIENT_SECRET=%s:
+%s=%s:
 
 %s
 Control: GET %s/sim/state; Ctrl-C ends it.
-`, h.Provider, h.URL, h.Seed, h.ClientID, h.ClientSecret, h.ClientSecret, indent(h.config()), h.URL)
+`, h.Provider, h.URL, h.Seed, h.ClientID, h.ClientSecret, simSecret, h.ClientSecret, indent(h.Configuration), h.URL)
 	return err
 }
 
-// config is the part of a configuration file that belongs to the simulator.
-func (h simHello) config() string {
-	return fmt.Sprintf(`[[merchant]]
-id = "simulador"
-cnpj = "11222333000181"
-name = "Loja Simulada"
-city = "São Paulo"
-pix_key = "11222333000181"
-provider = "sim"
-account = "%s"
+// simRoutes lists the routes of every simulator, for the help.
+func simRoutes() string {
+	var b strings.Builder
+	for _, f := range families {
+		fmt.Fprintf(&b, "  %-9s %s\n", f.name, strings.Join(f.sim.routes, ", "))
+	}
+	return b.String()
+}
 
-[[provider]]
-name = "sim"
-type = "%s"
-url = "%s"
-allow_insecure_http = true # the simulator is on this machine
-client_id = "%s"
-client_secret = { env = "SSG_CLIENT_SECRET" }
-allowed_hosts = ["%s"]
-
-[provider.payer]
-name = "Pagador Simulado"
-document = "52998224725"
-email = "pagador@example.com"
-address = "Rua Exemplo, 1"
-city = "São Paulo"
-state = "SP"
-postcode = "01001000"
-`, h.Account, h.Provider, h.URL, h.ClientID, h.LocationHost)
+// simModes lists the modes of the simulators that have some, for the help.
+func simModes() string {
+	var parts []string
+	for _, f := range families {
+		if len(f.sim.modes) > 0 {
+			parts = append(parts, f.name+" "+strings.Join(f.sim.modes, "|"))
+		}
+	}
+	return strings.Join(parts, "; ")
 }
 
 func indent(text string) string {

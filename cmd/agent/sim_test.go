@@ -10,10 +10,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/ssg-safe/agent/internal/config"
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/providers/simkit"
 	"github.com/ssg-safe/agent/providers/ssg"
@@ -86,7 +88,7 @@ func simIntent() providers.Intent {
 // be paid, after a restart; what is printed is all that a client needs.
 func TestSim(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "sim")
-	first := runSim(t, "--dir", dir, "--pay-after", "0s", "--seed", "7", "--location-host", "pix.test.example", "--strict")
+	first := runSim(t, "--dir", dir, "--pay-after", "0s", "--seed", "7", "--location-host", "pix.test.example", "--mode", "strict")
 	if first.hello.Seed != 7 || first.hello.Dir != dir || first.hello.LocationHost != "pix.test.example" {
 		t.Errorf("got %+v", first.hello)
 	}
@@ -169,7 +171,8 @@ func TestSimUsage(t *testing.T) {
 		{"--faults @/does/not/exist", "no such file"},
 		{"--pay-fraction 0", "--pay-fraction"},
 		{"--pay-after -1s", "--pay-after"},
-		{"--token-life 0s", "--token-life"},
+		{"--token-life 1ms", "--token-life"},
+		{"--mode other", "want one of strict"},
 		{"extra", "unknown command"},
 		{"--bogus", "unknown flag"},
 	} {
@@ -182,28 +185,54 @@ func TestSimUsage(t *testing.T) {
 	}
 }
 
-// TestSimSnippet: the configuration that sim prints is one that an agent takes.
+// TestSimSnippet: the configuration that sim prints is one that an agent takes,
+// for every provider, and the demo makes its own of the same.
 func TestSimSnippet(t *testing.T) {
-	h := simHello{
-		Provider: "ssg", URL: "http://127.0.0.1:8089", ClientID: "sim-client", ClientSecret: "s",
-		Account: "06919b2b-4274-457a-84b0-4cf4de1405fb", LocationHost: "pix.ssg.example",
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			snippet := f.table("sim", "http://127.0.0.1:8089", f.sim.locationHost)
+			h := simHello{Provider: f.name, ClientID: f.sim.clientID, ClientSecret: f.sim.clientSecret, Configuration: snippet}
+			var text bytes.Buffer
+			if err := h.print(&text, false); err != nil {
+				t.Fatal(err)
+			}
+			for line := range strings.Lines(snippet) {
+				if !strings.Contains(text.String(), line) {
+					t.Errorf("the text lacks %q", line)
+				}
+			}
+			t.Setenv("SSG_CLIENT_SECRET", "s")
+			path := filepath.Join(t.TempDir(), "agent.toml")
+			file := "version = 1\ndata = \"/tmp/x\"\n[terminal]\ncode = \"SIM1\"\nname = \"Simulador\"\n" + snippet + "[printer]\nkind = \"virtual\"\npath = \"/tmp/x/slips\"\n"
+			if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if got := runSimOnce(t, "check", "--config", path); got.code != 0 {
+				t.Errorf("check: exit %d\n%s%s", got.code, got.out, got.err)
+			}
+			cfg, err := demoConfig(t.TempDir(), demoFlags{locale: "pt-BR"}, f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p := cfg.Providers[0]; cfg.Merchants[0].Provider != f.name || p.Type != f.name || p.ClientSecret.Value.Reveal() != f.sim.clientSecret {
+				t.Errorf("the demo has %+v", p)
+			}
+			for _, problem := range cfg.Validate() {
+				if problem.Severity == config.Error {
+					t.Errorf("the demo's configuration: %s", problem)
+				}
+			}
+		})
 	}
-	var text bytes.Buffer
-	if err := h.print(&text, false); err != nil {
-		t.Fatal(err)
+}
+
+// The words that type = "…" may be are the rows of the table.
+func TestFamilies(t *testing.T) {
+	f, ok := reflect.TypeFor[ProviderConfig]().FieldByName("Type")
+	if got := strings.Join(strings.Fields(f.Tag.Get("oneof")), ", "); !ok || got != familyNames() {
+		t.Errorf("type is one of %s, the table has %s", got, familyNames())
 	}
-	for line := range strings.Lines(h.config()) {
-		if !strings.Contains(text.String(), line) {
-			t.Errorf("the text lacks %q", line)
-		}
-	}
-	t.Setenv("SSG_CLIENT_SECRET", "s")
-	path := filepath.Join(t.TempDir(), "agent.toml")
-	file := "version = 1\ndata = \"/tmp/x\"\n[terminal]\ncode = \"SIM1\"\nname = \"Simulador\"\n" + h.config() + "[printer]\nkind = \"virtual\"\npath = \"/tmp/x/slips\"\n"
-	if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if got := runSimOnce(t, "check", "--config", path); got.code != 0 {
-		t.Errorf("check: exit %d\n%s%s", got.code, got.out, got.err)
+	if _, err := familyOf("other"); err == nil {
+		t.Error("there is a family that is not there")
 	}
 }

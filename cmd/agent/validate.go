@@ -1,12 +1,10 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"net/url"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -16,8 +14,6 @@ import (
 	"github.com/ssg-safe/agent/internal/config"
 	"github.com/ssg-safe/agent/pix"
 	"github.com/ssg-safe/agent/printer"
-	"github.com/ssg-safe/agent/providers"
-	"github.com/ssg-safe/agent/providers/ssg"
 )
 
 // problems collects what Validate finds.
@@ -93,7 +89,6 @@ var (
 	terminalCode = regexp.MustCompile(`^[A-Z0-9]{4}$`)
 	plainName    = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
 	ttyNumber    = regexp.MustCompile(`^/dev/tty(USB|ACM)[0-9]+$`)
-	uuid         = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 )
 
 const plainNameRemedy = "write 1 to 32 small letters, digits and hyphens, beginning with a letter or digit"
@@ -172,8 +167,10 @@ func (c Config) route(ps *problems, m MerchantConfig, at string) {
 	case m.Provider == "" || len(names) == 0:
 	case !ok:
 		ps.fail(at+".provider", fmt.Sprintf("there is no provider of the name %q", m.Provider), "there are: "+strings.Join(names, ", "))
-	case p.Type == "ssg" && !uuid.MatchString(m.Account):
-		ps.fail(at+".account", "must be the account_id that SSG assigned, a UUID", `account = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"`)
+	default:
+		if f, err := familyOf(p.Type); err == nil && f.checkMerchant != nil {
+			f.checkMerchant(ps, m, at)
+		}
 	}
 }
 
@@ -181,82 +178,9 @@ func (p ProviderConfig) validate(ps *problems, at string) {
 	if p.Name != "" && !plainName.MatchString(p.Name) {
 		ps.fail(at+".name", "is not a plain name", plainNameRemedy)
 	}
-	if p.Type == "ssg" {
-		p.validateSSG(ps, at)
+	if f, err := familyOf(p.Type); err == nil { // the schema reports another word
+		f.check(ps, p, at)
 	}
-}
-
-// ssgFields are the names that this file has for fields of the adapter. The
-// credentials are checked by the schema.
-var ssgFields = map[string]string{
-	"base_url": "url", "location_hosts": "allowed_hosts", "code_check": "brcode_check", "client_id": "", "client_secret": "",
-}
-
-// validateSSG asks the adapter, and warns of what works but should not stay.
-func (p ProviderConfig) validateSSG(ps *problems, at string) {
-	for _, err := range joined(p.SSG().Validate()) {
-		field, ok := errors.AsType[*providers.FieldError](err)
-		if !ok {
-			ps.fail(at, err.Error(), "")
-			continue
-		}
-		name, renamed := ssgFields[field.Field]
-		switch {
-		case !renamed:
-			name = field.Field
-		case name == "" || name == "url" && p.URL == "": // the schema's business
-			continue
-		}
-		ps.fail(at+"."+name, field.Problem, cmp.Or(field.Remedy, "correct it, or leave it out"))
-	}
-	u, err := url.Parse(p.URL)
-	if err == nil && isLoopback(u.Hostname()) {
-		return // a simulator, or a proxy that is not our business
-	}
-	if err == nil && u.Scheme == "http" && p.AllowInsecureHTTP {
-		ps.warn(at+".url", "is plain HTTP: anyone on the way can read the credentials and forge payments",
-			"reach the provider through a VPN or TLS proxy, and list the hosts of its codes in allowed_hosts")
-	}
-	if p.BRCodeCheck == ssg.CheckWarn {
-		ps.warn(at+".brcode_check", "payers are shown codes with a wrong checksum, amount or host", `write brcode_check = "strict"`)
-	}
-	ps.warn(at+".client_secret", "whoever takes it from this terminal can mark charges as paid",
-		"ask SSG for a client without that right; until then a payment that SSG reports is weak evidence")
-	if missing := p.Payer.missing(); missing != "" {
-		path := at + ".payer"
-		ps.warn(path, "SSG demands of every charge the payer's "+missing+": charges that do not bring them are refused",
-			"write into [provider.payer] what SSG accepted in writing")
-	}
-}
-
-// missing lists the data that SSG demands and that is not configured, except
-// where others of its group are: the adapter refuses that.
-func (p *PayerConfig) missing() string {
-	if p == nil {
-		p = &PayerConfig{}
-	}
-	var missing []string
-	if p.Name == "" && p.Document == "" {
-		missing = append(missing, "name, document")
-	}
-	if p.Email == "" {
-		missing = append(missing, "email")
-	}
-	if p.Address == "" && p.City == "" && p.State == "" && p.Postcode == "" {
-		missing = append(missing, "address, city, state, postcode")
-	}
-	return strings.Join(missing, ", ")
-}
-
-// joined takes an error of errors.Join apart.
-func joined(err error) []error {
-	if err == nil {
-		return nil
-	}
-	if many, ok := err.(interface{ Unwrap() []error }); ok {
-		return many.Unwrap()
-	}
-	return []error{err}
 }
 
 // isLoopback reports whether a host is this machine.

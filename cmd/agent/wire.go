@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,7 +25,6 @@ import (
 	"github.com/ssg-safe/agent/ledger/archive"
 	"github.com/ssg-safe/agent/printer"
 	"github.com/ssg-safe/agent/printer/emulator"
-	"github.com/ssg-safe/agent/providers/ssg"
 	"github.com/ssg-safe/agent/queue"
 	"github.com/ssg-safe/agent/store"
 	"github.com/ssg-safe/agent/terminal"
@@ -276,19 +274,6 @@ func (w *wiring) terminalConfig() terminal.Config {
 		})
 	}
 	return out
-}
-
-// openRoutes makes the configured providers over a transport.
-func openRoutes(cfg Config, over http.RoundTripper, log *slog.Logger) (map[string]terminal.Route, error) {
-	routes := map[string]terminal.Route{}
-	for _, p := range cfg.Providers {
-		client, err := ssg.New(p.SSG(), over, log.With("provider", p.Name))
-		if err != nil {
-			return nil, fmt.Errorf("provider %s: %w", p.Name, err)
-		}
-		routes[p.Name] = client
-	}
-	return routes, nil
 }
 
 // openPrinter makes the configured printer; nil without one.

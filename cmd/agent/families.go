@@ -1,0 +1,222 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ssg-safe/agent/internal/config"
+	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/providers/simkit"
+	"github.com/ssg-safe/agent/terminal"
+)
+
+// families are the providers that this agent speaks to, one row each: what
+// type = "…" and --provider may say. The first one is the demo's. A new provider
+// is a package below providers and a file here with its row; settings that no
+// other has are a sub-table of [ProviderConfig].
+var families = []family{ssgFamily}
+
+// family is one row.
+type family struct {
+	// name is what configuration and command line call it.
+	name string
+	// open makes the adapter of a checked configuration over a transport.
+	open func(ProviderConfig, http.RoundTripper, *slog.Logger) (terminal.Route, error)
+	// check reports what is wrong with a [[provider]] table, which is at the
+	// path at; checkMerchant what this provider asks of a merchant's table (nil:
+	// nothing).
+	check         func(ps *problems, p ProviderConfig, at string)
+	checkMerchant func(ps *problems, m MerchantConfig, at string)
+	sim           simulation
+}
+
+// simulation is a family's simulator, and the configuration that belongs to it.
+type simulation struct {
+	// routes and faults are what a rule of the fault script may name besides the
+	// faults of package simkit; modes what --mode may say.
+	routes, faults, modes []string
+	// tokenLife is how long a token holds unless the command line says so.
+	tokenLife time.Duration
+	// open starts it. A directory that cannot be used is an error.
+	open func(simOptions) (simulator, error)
+	// The credentials that it accepts, a merchant's account, and the host in its
+	// codes ("": its codes have none).
+	clientID, clientSecret, account, locationHost string
+	// settings is what else a [[provider]] table must say, as TOML: keys first,
+	// then sub-tables.
+	settings string
+}
+
+// simulator is a running simulator: requests go to the handler.
+type simulator interface {
+	http.Handler
+	io.Closer
+}
+
+// simOptions are the options that every simulator has.
+type simOptions struct {
+	dir          string // of its ledger; "": in memory
+	seed         uint64
+	payAfter     time.Duration // 0: nobody pays by himself
+	payFraction  float64       // 0: everybody pays
+	tokenLife    time.Duration
+	locationHost string // "": the simulator's own
+	payee        string // name in the codes; "": the simulator's own
+	modes        []string
+	faults       []simkit.Rule
+	log          *slog.Logger
+}
+
+// mode reports whether --mode names a mode.
+func (o simOptions) mode(name string) bool { return slices.Contains(o.modes, name) }
+
+// familyOf is the family with a name.
+func familyOf(name string) (family, error) {
+	for _, f := range families {
+		if f.name == name {
+			return f, nil
+		}
+	}
+	return family{}, fmt.Errorf("%q is no provider of this agent; there are: %s", name, familyNames())
+}
+
+// familyNames lists the table for people.
+func familyNames() string {
+	var names []string
+	for _, f := range families {
+		names = append(names, f.name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// checkFaults refuses rules that the simulator would not understand.
+func (s simulation) checkFaults(rules []simkit.Rule) error {
+	return simkit.NewScript(0, s.routes, s.faults).Set(rules...)
+}
+
+// checkModes refuses modes that the simulator does not have.
+func (s simulation) checkModes(modes []string) error {
+	for _, m := range modes {
+		switch {
+		case len(s.modes) == 0:
+			return fmt.Errorf("%q: this simulator has one mode only", m)
+		case !slices.Contains(s.modes, m):
+			return fmt.Errorf("%q: want one of %s", m, strings.Join(s.modes, ", "))
+		}
+	}
+	return nil
+}
+
+// table is the part of a configuration file that belongs to a simulator at a
+// URL: a merchant and the provider, of the name given. The secret is in the
+// environment variable SSG_CLIENT_SECRET.
+func (f family) table(name, url, locationHost string) string {
+	var b strings.Builder
+	b.WriteString(`[[merchant]]
+id = "simulador"
+cnpj = "11222333000181"
+name = "Loja Simulada"
+city = "São Paulo"
+pix_key = "11222333000181"
+`)
+	fmt.Fprintf(&b, "provider = %q\n", name)
+	if f.sim.account != "" {
+		fmt.Fprintf(&b, "account = %q\n", f.sim.account)
+	}
+	fmt.Fprintf(&b, `
+[[provider]]
+name = %q
+type = %q
+url = %q
+allow_insecure_http = true # the simulator is on this machine
+client_id = %q
+client_secret = { env = %q }
+`, name, f.name, url, f.sim.clientID, simSecret)
+	if locationHost != "" {
+		fmt.Fprintf(&b, "allowed_hosts = [%q]\n", locationHost)
+	}
+	b.WriteString(f.sim.settings)
+	return b.String()
+}
+
+// simSecret is the environment variable that holds a simulator's secret.
+const simSecret = "SSG_CLIENT_SECRET"
+
+// simulated is what [family.table] says, read as a configuration file is.
+func (f family) simulated(url string) (MerchantConfig, ProviderConfig, error) {
+	var c struct {
+		Merchants []MerchantConfig `toml:"merchant"`
+		Providers []ProviderConfig `toml:"provider"`
+	}
+	secret := func(name string) (string, bool) { return f.sim.clientSecret, name == simSecret }
+	text := f.table(f.name, url, f.sim.locationHost)
+	if err := config.Decode("simulator", []byte(text), &c, config.Options{LookupEnv: secret}).Err(); err != nil {
+		return MerchantConfig{}, ProviderConfig{}, err
+	}
+	return c.Merchants[0], c.Providers[0], nil
+}
+
+// openRoutes makes the configured providers. over replaces the network; nil:
+// each provider's own way to it.
+func openRoutes(cfg Config, over http.RoundTripper, log *slog.Logger) (map[string]terminal.Route, error) {
+	routes := map[string]terminal.Route{}
+	for _, p := range cfg.Providers {
+		f, err := familyOf(p.Type)
+		if err != nil {
+			return nil, fmt.Errorf("provider %s: %w", p.Name, err)
+		}
+		way := over
+		if way == nil {
+			way = providers.NewTransport()
+		}
+		route, err := f.open(p, way, log.With("provider", p.Name))
+		if err != nil {
+			return nil, fmt.Errorf("provider %s: %w", p.Name, err)
+		}
+		routes[p.Name] = route
+	}
+	return routes, nil
+}
+
+// adapter reports what an adapter found in its configuration. names are the
+// names that the file has for the adapter's fields; "": the schema or another
+// check reports it.
+func (ps *problems) adapter(err error, at string, names map[string]string) {
+	for _, err := range joined(err) {
+		field, ok := errors.AsType[*providers.FieldError](err)
+		if !ok {
+			ps.fail(at, err.Error(), "")
+			continue
+		}
+		name, renamed := names[field.Field]
+		switch {
+		case !renamed:
+			name = field.Field
+		case name == "":
+			continue
+		}
+		problem, remedy := field.Problem, cmp.Or(field.Remedy, "correct it, or leave it out")
+		if problem == "missing" && field.Remedy == "" {
+			problem, remedy = "is missing", fmt.Sprintf("add %s = \"…\" under [[provider]]", name)
+		}
+		ps.fail(at+"."+name, problem, remedy)
+	}
+}
+
+// joined takes an error of errors.Join apart.
+func joined(err error) []error {
+	if err == nil {
+		return nil
+	}
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		return many.Unwrap()
+	}
+	return []error{err}
+}
