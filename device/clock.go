@@ -96,6 +96,19 @@ func (c *Clock) wall() (t time.Time, atFloor bool) {
 	return now.UTC(), false
 }
 
+// Passed returns a time that has certainly passed: the wall time when a time
+// server keeps it, else the floor and what went by since. It is zero while
+// nothing is known. What is deleted by age is measured by it.
+func (c *Clock) Passed() time.Time {
+	if t, atFloor := c.wall(); atFloor || c.src.Synced() {
+		return t
+	}
+	up := c.src.Up()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.floorAt(up).Round(0).UTC()
+}
+
 // Up returns the time since boot, suspend included (CLOCK_BOOTTIME).
 func (c *Clock) Up() time.Duration { return c.src.Up() }
 

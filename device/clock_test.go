@@ -74,6 +74,28 @@ func TestClock(t *testing.T) {
 	}
 }
 
+// TestPassed: nothing is deleted by the word of a clock that nobody confirmed.
+func TestPassed(t *testing.T) {
+	built := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	m := &machine{now: built.AddDate(40, 0, 0), up: time.Minute}
+	c := NewClockFrom(m.sources(), built)
+	m.wait(time.Hour)
+	if got, want := c.Passed(), built.Add(time.Hour); !got.Equal(want) {
+		t.Errorf("a clock of its own in 2066: %v, want the floor and the hour since, %v", got, want)
+	}
+	m.synced = true
+	if got := c.Passed(); !got.Equal(m.now) {
+		t.Errorf("kept by a time server: %v, want %v", got, m.now)
+	}
+	m.synced, m.now = false, time.Unix(0, 0)
+	if got, want := c.Passed(), built.Add(time.Hour); !got.Equal(want) {
+		t.Errorf("in 1970: %v, want %v", got, want)
+	}
+	if got := NewClockFrom(m.sources(), time.Time{}).Passed(); !got.IsZero() {
+		t.Errorf("without a floor: %v, want none", got)
+	}
+}
+
 func TestClockWithoutFloor(t *testing.T) {
 	m := &machine{now: time.Unix(0, 0)}
 	c := NewClockFrom(m.sources(), time.Time{})

@@ -336,7 +336,7 @@ func (r *rig) prune(keep uint64) {
 	deleted := 0
 	err := r.store.Commit(r.t.Context(), store.Op{Name: "test", Do: func(tx *bbolt.Tx) (err error) {
 		deleted, err = ledger.Prune(tx, ledger.Retention{
-			Consumers: []string{fleet.Consumer}, Key: public(deviceKey), Now: stamp(1), Age: 24 * time.Hour, Entries: keep, Limit: 10000,
+			Consumers: []string{fleet.Consumer}, Key: public(deviceKey), Entries: keep, Limit: 10000,
 		})
 		return err
 	}})

@@ -228,7 +228,7 @@ func TestPrivateData(t *testing.T) {
 	}
 	purge := func(before time.Time, limit int) (n int) {
 		mustDo(t, s, func(tx *bbolt.Tx) (err error) {
-			n, err = ledger.PurgePrivate(tx, before, limit)
+			n, err = ledger.PurgePrivate(tx, before, limit, nil)
 			return err
 		})
 		return n
@@ -248,6 +248,32 @@ func TestPrivateData(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestPrivateDataOfWrongClocks: what is in use outlives a purge, and what was
+// dated in the future does not stay for ever.
+func TestPrivateDataOfWrongClocks(t *testing.T) {
+	s := newStore(t)
+	mustDo(t, s, func(tx *bbolt.Tx) error {
+		return errors.Join(
+			ledger.PutPrivate(tx, time.Unix(5, 0), "old", []byte("old")),
+			ledger.PutPrivate(tx, time.Unix(5, 0), "open", []byte("open")),
+			ledger.PutPrivate(tx, day0, "today", []byte("today")),
+			ledger.PutPrivate(tx, day0.AddDate(70, 0, 0), "future", []byte("future")),
+		)
+	})
+	var gone, redated, again, later int
+	mustDo(t, s, func(tx *bbolt.Tx) error {
+		var err1, err2, err3, err4 error
+		gone, err1 = ledger.PurgePrivate(tx, day0, 100, func(subject string) bool { return subject == "open" })
+		redated, err2 = ledger.RedatePrivate(tx, day0.Add(time.Hour), day0, 100)
+		again, err3 = ledger.RedatePrivate(tx, day0.Add(time.Hour), day0, 100)
+		later, err4 = ledger.PurgePrivate(tx, day0.Add(time.Second), 100, nil)
+		return errors.Join(err1, err2, err3, err4)
+	})
+	if gone != 1 || redated != 1 || again != 0 || later != 3 {
+		t.Errorf("purged %d, dated %d anew, then %d, purged %d; want 1, 1, 0, 3", gone, redated, again, later)
+	}
 }
 
 func TestKeyedHash(t *testing.T) {
@@ -346,7 +372,7 @@ func TestCapacity(t *testing.T) {
 	pruned := 0
 	for last := 1; last > 0; pruned += last {
 		mustDo(t, s, func(tx *bbolt.Tx) (err error) {
-			last, err = ledger.Prune(tx, ledger.Retention{Consumers: []string{"hub"}, Key: pub(), Now: stamp(1000)})
+			last, err = ledger.Prune(tx, ledger.Retention{Consumers: []string{"hub"}, Key: pub(), Before: stamp(1000).Wall})
 			return err
 		})
 	}

@@ -52,7 +52,7 @@ func (m *model) prune(r ledger.Retention) (n int) {
 		low = min(low, m.cursors[c])
 	}
 	old := m.pruned
-	for seq := m.pruned + 1; seq <= m.head() && stamp(int(seq)).Wall.Truncate(time.Millisecond).Before(r.Now.Wall.Add(-r.Age)); seq++ {
+	for seq := m.pruned + 1; seq <= m.head() && stamp(int(seq)).Wall.Truncate(time.Millisecond).Before(r.Before); seq++ {
 		old = seq
 	}
 	if held := m.head() - m.pruned; r.Entries > 0 && held > r.Entries {
@@ -137,8 +137,8 @@ func TestLedgerAgainstModel(t *testing.T) {
 			},
 			"prune": func(r *rapid.T) {
 				how := ledger.Retention{
-					Consumers: []string{"hub", "archive"}, Key: pub(), Now: stamp(int(m.head())),
-					Age:     time.Duration(rapid.IntRange(0, 8).Draw(r, "age")) * time.Second,
+					Consumers: []string{"hub", "archive"}, Key: pub(),
+					Before:  stamp(int(m.head())).Wall.Add(time.Duration(rapid.IntRange(-8, 0).Draw(r, "age")) * time.Second),
 					Entries: rapid.Uint64Range(0, 8).Draw(r, "entries"),
 					Limit:   rapid.Uint64Range(1, 10).Draw(r, "limit"),
 				}
@@ -161,7 +161,7 @@ func TestLedgerAgainstModel(t *testing.T) {
 			"purge": func(r *rapid.T) {
 				before := day0.Add(time.Duration(rapid.IntRange(0, 6).Draw(r, "before")) * time.Hour)
 				if err := commit(func(tx *bbolt.Tx) error {
-					_, err := ledger.PurgePrivate(tx, before, 100)
+					_, err := ledger.PurgePrivate(tx, before, 100, nil)
 					return err
 				}); err != nil {
 					r.Fatal(err)

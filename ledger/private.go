@@ -24,7 +24,7 @@ func PutPrivate(tx *bbolt.Tx, at time.Time, subject string, data []byte) error {
 	if err := dropPrivate(tx, subject); err != nil {
 		return err
 	}
-	when := binary.BigEndian.AppendUint64(nil, uint64(max(at.UnixMilli(), 0)))
+	when := ageKey(at)
 	rows, ages := tx.Bucket(bPrivate), tx.Bucket(bPrivateAge)
 	rows.FillPercent, ages.FillPercent = fillIndex, fillIndex
 	if err := ages.Put(append(when, subject...), []byte{}); err != nil {
@@ -94,13 +94,16 @@ func verifyPrivate(tx *bbolt.Tx) error {
 }
 
 // PurgePrivate deletes what was kept before the given time, at most limit
-// subjects, and returns how many it deleted.
-func PurgePrivate(tx *bbolt.Tx, before time.Time, limit int) (int, error) {
-	end := binary.BigEndian.AppendUint64(nil, uint64(max(before.UnixMilli(), 0)))
+// subjects, and returns how many it deleted. It spares the subjects of which
+// inUse says so; nil spares none.
+func PurgePrivate(tx *bbolt.Tx, before time.Time, limit int, inUse func(subject string) bool) (int, error) {
+	end := ageKey(before)
 	var subjects []string
 	c := tx.Bucket(bPrivateAge).Cursor()
 	for k, _ := c.First(); len(k) > 8 && bytes.Compare(k[:8], end) < 0 && len(subjects) < limit; k, _ = c.Next() {
-		subjects = append(subjects, string(k[8:]))
+		if subject := string(k[8:]); inUse == nil || !inUse(subject) {
+			subjects = append(subjects, subject)
+		}
 	}
 	for _, s := range subjects {
 		if err := dropPrivate(tx, s); err != nil {
@@ -108,6 +111,33 @@ func PurgePrivate(tx *bbolt.Tx, before time.Time, limit int) (int, error) {
 		}
 	}
 	return len(subjects), nil
+}
+
+// RedatePrivate dates anew, as of now, what a clock that ran ahead had dated
+// after the given time, at most limit subjects; it would never be purged. It
+// returns how many there were.
+func RedatePrivate(tx *bbolt.Tx, after, now time.Time, limit int) (int, error) {
+	start := ageKey(after)
+	var subjects []string
+	c := tx.Bucket(bPrivateAge).Cursor()
+	for k, _ := c.Seek(start); len(k) > 8 && len(subjects) < limit; k, _ = c.Next() {
+		subjects = append(subjects, string(k[8:]))
+	}
+	for _, s := range subjects {
+		_, data, err := readPrivate(tx, s)
+		if err == nil {
+			err = PutPrivate(tx, now, s, data)
+		}
+		if err != nil {
+			return 0, fmt.Errorf("date private data anew: %w", err)
+		}
+	}
+	return len(subjects), nil
+}
+
+// ageKey is how rows by time begin.
+func ageKey(t time.Time) []byte {
+	return binary.BigEndian.AppendUint64(nil, uint64(max(t.UnixMilli(), 0)))
 }
 
 // KeyedHash is a fingerprint of private data that may stand in an entry: HMAC

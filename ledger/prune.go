@@ -16,10 +16,10 @@ type Retention struct {
 	Consumers []string
 	// Key that signed the checkpoints: pruning stops only at such a one.
 	Key ed25519.PublicKey
-	// Now and Age: entries older than Age go. Only walls of quality synced or
-	// anchored count, on both sides.
-	Now Stamp
-	Age time.Duration
+	// Before: entries from before then go; zero: none by age. It must rest on a
+	// time that has certainly passed. Of the entries' walls only those of quality
+	// synced or anchored count.
+	Before time.Time
 	// Entries to keep at most: above it the oldest go, whatever their age. 0:
 	// no limit.
 	Entries uint64
@@ -95,10 +95,9 @@ func (r Retention) wanted(tx *bbolt.Tx, anchor, end Position) (Position, error) 
 	if held := head.Seq - anchor.Seq; r.Entries > 0 && held > r.Entries {
 		want.Seq = min(head.Seq-r.Entries, end.Seq)
 	}
-	if !r.Now.Quality.trusted() {
+	if r.Before.IsZero() {
 		return want, nil
 	}
-	old := r.Now.Wall.Add(-r.Age)
 	for pos, raw := range Entries(tx, Position{anchor.Epoch, anchor.Seq + 1}) {
 		e, err := Decode(raw)
 		if err != nil {
@@ -107,7 +106,7 @@ func (r Retention) wanted(tx *bbolt.Tx, anchor, end Position) (Position, error) 
 		if !e.At.Quality.trusted() {
 			continue // as old as the next one that knows
 		}
-		if !e.At.Wall.Before(old) {
+		if !e.At.Wall.Before(r.Before) {
 			return want, nil
 		}
 		if !pos.Before(end) {

@@ -126,8 +126,8 @@ func TestCheckpointSignature(t *testing.T) {
 // TestPrune: what may go, and what must stay. The ledger has entries 1–100, one
 // a second, and checkpoints at 10, 20, …
 func TestPrune(t *testing.T) {
-	late := stamp(1000)
-	all := ledger.Retention{Consumers: []string{"hub"}, Key: pub(), Now: late, Age: 0, Limit: 1000}
+	late, young := stamp(1000).Wall, stamp(1000).Wall.Add(-time.Hour)
+	all := ledger.Retention{Consumers: []string{"hub"}, Key: pub(), Before: late, Limit: 1000}
 	with := func(change func(*ledger.Retention)) ledger.Retention {
 		r := all
 		change(&r)
@@ -145,11 +145,11 @@ func TestPrune(t *testing.T) {
 		"everything":               {100, 0, all, 100},
 		"slowest consumer":         {100, 30, with(func(r *ledger.Retention) { r.Consumers = []string{"hub", "archive"} }), 30},
 		"unknown consumer":         {100, 0, with(func(r *ledger.Retention) { r.Consumers = []string{"hub", "usb"} }), 0},
-		"young":                    {100, 0, with(func(r *ledger.Retention) { r.Age = time.Hour }), 0},
-		"young from 46 on":         {100, 0, with(func(r *ledger.Retention) { r.Now, r.Age = stamp(100), 54*time.Second+500*time.Millisecond }), 40},
-		"young, but too many":      {100, 0, with(func(r *ledger.Retention) { r.Age, r.Entries = time.Hour, 75 }), 20},
-		"too many, not sent":       {20, 0, with(func(r *ledger.Retention) { r.Age, r.Entries = time.Hour, 10 }), 20},
-		"clock not to be trusted":  {100, 0, with(func(r *ledger.Retention) { r.Now.Quality = ledger.Floor }), 0},
+		"young":                    {100, 0, with(func(r *ledger.Retention) { r.Before = young }), 0},
+		"young from 46 on":         {100, 0, with(func(r *ledger.Retention) { r.Before = stamp(46).Wall.Add(-time.Second / 2) }), 40},
+		"young, but too many":      {100, 0, with(func(r *ledger.Retention) { r.Before, r.Entries = young, 75 }), 20},
+		"too many, not sent":       {20, 0, with(func(r *ledger.Retention) { r.Before, r.Entries = young, 10 }), 20},
+		"no time is known":         {100, 0, with(func(r *ledger.Retention) { r.Before = time.Time{} }), 0},
 		"limited":                  {100, 0, with(func(r *ledger.Retention) { r.Limit = 35 }), 30},
 		"limit below a checkpoint": {100, 0, with(func(r *ledger.Retention) { r.Limit = 3 }), 10},
 	}
@@ -203,10 +203,10 @@ func TestPruneRefuses(t *testing.T) {
 			return err
 		})
 	}
-	if err := prune(ledger.Retention{Key: pub(), Now: stamp(1000)}); err == nil {
+	if err := prune(ledger.Retention{Key: pub(), Before: stamp(1000).Wall}); err == nil {
 		t.Error("pruned without a consumer")
 	}
-	if err := prune(ledger.Retention{Consumers: []string{"hub"}, Now: stamp(1000)}); !errors.Is(err, ledger.ErrSignature) {
+	if err := prune(ledger.Retention{Consumers: []string{"hub"}, Before: stamp(1000).Wall}); !errors.Is(err, ledger.ErrSignature) {
 		t.Errorf("without the key of the checkpoints: %v, want ErrSignature", err)
 	}
 }
@@ -241,7 +241,7 @@ func TestPruneByClocksThatJump(t *testing.T) {
 	}
 	var got int
 	mustDo(t, s, func(tx *bbolt.Tx) (err error) {
-		got, err = ledger.Prune(tx, ledger.Retention{Consumers: []string{"hub"}, Key: pub(), Now: stamp(1000), Age: 900 * time.Second})
+		got, err = ledger.Prune(tx, ledger.Retention{Consumers: []string{"hub"}, Key: pub(), Before: stamp(100).Wall})
 		return err
 	})
 	if got != 5 {
@@ -257,7 +257,7 @@ func TestReplayAfterPruningIsNew(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustDo(t, s, func(tx *bbolt.Tx) error {
-		_, err := ledger.Prune(tx, ledger.Retention{Consumers: []string{"hub"}, Key: pub(), Now: stamp(1000)})
+		_, err := ledger.Prune(tx, ledger.Retention{Consumers: []string{"hub"}, Key: pub(), Before: stamp(1000).Wall})
 		return err
 	})
 	for op, want := range map[string]error{"op-5": nil, "op-6": ledger.ErrDuplicate} {

@@ -76,6 +76,9 @@ type snapshot struct {
 	Paid     time.Duration `json:"paid_ns,omitempty"`
 }
 
+// Holds reports whether a charge is still worked on, as tx has it.
+func Holds(tx *bbolt.Tx, id charge.ID) bool { return tx.Bucket(openBucket).Get([]byte(id)) != nil }
+
 const actor = "terminal"
 
 var openBucket = []byte("open_charges")

@@ -10,10 +10,12 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/ssg-safe/agent/charge"
 	"github.com/ssg-safe/agent/device"
 	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/ledger/archive"
 	"github.com/ssg-safe/agent/store"
+	"github.com/ssg-safe/agent/terminal"
 )
 
 const (
@@ -25,15 +27,18 @@ const (
 )
 
 // keeper looks after what grows: it archives the ledger, signs a checkpoint of
-// what was archived, prunes below it, and purges personal data. It commits
-// only when there is something to do.
+// what was archived, prunes what every consumer has, and purges personal data.
+// It commits only when there is something to do.
 type keeper struct {
 	store   *store.Store
-	archive *archive.Archive // nil: no archive, and so no pruning
-	id      device.Identity
-	clock   *device.Clock
-	log     *slog.Logger
-	signed  ledger.Position
+	archive *archive.Archive // nil: no archive
+	// consumers must have acknowledged an entry before it is pruned; without any
+	// the ledger is kept whole.
+	consumers []string
+	id        device.Identity
+	clock     *device.Clock
+	log       *slog.Logger
+	signed    ledger.Position
 }
 
 func (k *keeper) run(ctx context.Context) error {
@@ -54,20 +59,25 @@ func (k *keeper) run(ctx context.Context) error {
 	}
 }
 
+// round does all there is to do. An archive whose disk is gone keeps nothing
+// from the rest; what it lacks is not pruned.
 func (k *keeper) round(ctx context.Context) error {
-	if k.archive != nil {
-		head, err := k.archive.Sync(ctx)
-		if err != nil {
-			return fmt.Errorf("archive: %w", err)
-		}
-		if err := k.sign(ctx, head); err != nil {
-			return fmt.Errorf("checkpoint: %w", err)
-		}
-		if err := k.prune(ctx); err != nil {
-			return fmt.Errorf("prune: %w", err)
-		}
+	return errors.Join(k.copyOut(ctx), k.prune(ctx), k.purge(ctx))
+}
+
+// copyOut archives what is new.
+func (k *keeper) copyOut(ctx context.Context) error {
+	if k.archive == nil {
+		return nil
 	}
-	return k.purge(ctx)
+	head, err := k.archive.Sync(ctx)
+	if err != nil {
+		return err
+	}
+	if err := k.sign(ctx, head); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	return nil
 }
 
 // sign keeps a checkpoint of what the archive has, if that is more than before.
@@ -90,27 +100,47 @@ func (k *keeper) sign(ctx context.Context, head ledger.Head) error {
 	return err
 }
 
-// prune deletes archived entries that are old, or that a filling store has no
-// room for.
+// prune deletes entries that every consumer has and that are old, or that a
+// filling store has no room for.
 func (k *keeper) prune(ctx context.Context) error {
-	r := ledger.Retention{
-		Consumers: []string{archive.Consumer}, Key: k.public(), Age: keepEntries,
-		Now: ledger.Stamp{Wall: k.clock.Wall(), Boot: k.clock.Boot(), Up: k.clock.Up(), Quality: ledger.Quality(k.clock.Quality())},
+	if len(k.consumers) == 0 {
+		return nil
 	}
-	if k.store.Stats().Full {
+	r := ledger.Retention{Consumers: k.consumers, Key: k.public(), Before: k.before(keepEntries)}
+	switch s := k.store.Stats(); {
+	case s.Full:
 		r.Entries = 1000
+	default:
+		r.Entries = uint64(ledger.Capacity(s.Size)) * 3 / 4
 	}
 	return k.repeat(ctx, "pruned", func(tx *bbolt.Tx) (int, error) { return ledger.Prune(tx, r) })
 }
 
-// purge erases personal data whose time is over. It trusts no clock that
-// nobody has confirmed.
-func (k *keeper) purge(ctx context.Context) error {
-	if q := k.clock.Quality(); q != device.QualitySynced {
-		return nil
+// before is the time that lies certainly an age ago; zero: there is none.
+func (k *keeper) before(age time.Duration) time.Time {
+	passed := k.clock.Passed()
+	if passed.IsZero() {
+		return passed
 	}
-	before := k.clock.Wall().Add(-keepPrivate)
-	return k.repeat(ctx, "purged", func(tx *bbolt.Tx) (int, error) { return ledger.PurgePrivate(tx, before, 256) })
+	return passed.Add(-age)
+}
+
+// purge erases personal data whose time is over, but not of charges that are
+// still worked on. What a clock that ran ahead has dated counts from now, once
+// the clock is right.
+func (k *keeper) purge(ctx context.Context) error {
+	if k.clock.Quality() == device.QualitySynced {
+		now := k.clock.Wall()
+		if err := k.repeat(ctx, "dated anew", func(tx *bbolt.Tx) (int, error) {
+			return ledger.RedatePrivate(tx, now.Add(24*time.Hour), now, 256)
+		}); err != nil {
+			return err
+		}
+	}
+	before := k.before(keepPrivate)
+	return k.repeat(ctx, "purged", func(tx *bbolt.Tx) (int, error) {
+		return ledger.PurgePrivate(tx, before, 256, func(subject string) bool { return terminal.Holds(tx, charge.ID(subject)) })
+	})
 }
 
 var errNothing = errors.New("nothing to do")
@@ -130,9 +160,9 @@ func (k *keeper) repeat(ctx context.Context, what string, del func(*bbolt.Tx) (i
 			return nil
 		}
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", what, err)
 		}
-		k.log.Info(what, "count", n)
+		k.log.Info("housekeeping: "+what, "count", n)
 	}
 }
 

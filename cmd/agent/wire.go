@@ -143,6 +143,10 @@ func (w *wiring) agent(ctx context.Context, s *screen, notify *supervise.Notifie
 	k := &keeper{store: st, id: id, clock: clock, log: w.log}
 	if dir := w.cfg.Archive.Dir; dir != "" {
 		k.archive = archive.New(st, dir, w.log)
+		k.consumers = append(k.consumers, archive.Consumer)
+	}
+	if link != nil {
+		k.consumers = append(k.consumers, fleet.Consumer)
 	}
 	sup.Add(supervise.Component{Name: "keeper", Run: k.run})
 	sup.Add(supervise.Component{Name: "terminal", Run: t.Run, Essential: true})
