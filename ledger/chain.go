@@ -239,6 +239,28 @@ func Entries(tx *bbolt.Tx, from Position) iter.Seq2[Position, []byte] {
 	}
 }
 
+// Backward iterates over the entries before a position, newest first; before a
+// zero position is the newest entry. The bytes are as those of [Entries].
+func Backward(tx *bbolt.Tx, before Position) iter.Seq2[Position, []byte] {
+	return func(yield func(Position, []byte) bool) {
+		c := tx.Bucket(bEntries).Cursor()
+		k, v := c.Last()
+		if before != (Position{}) {
+			if at, _ := c.Seek(before.key()); at != nil {
+				k, v = c.Prev()
+			} else {
+				k, v = c.Last()
+			}
+		}
+		for ; k != nil; k, v = c.Prev() {
+			pos, _ := positionOf(k)
+			if !yield(pos, v) {
+				return
+			}
+		}
+	}
+}
+
 // entryCost is what an entry of 470 bytes takes in the file at most, in bytes:
 // measured 680 in large commits and 900 in commits of its own, with a payable
 // code of 200 bytes beside every fifth.

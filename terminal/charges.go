@@ -1,6 +1,7 @@
 package terminal
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,10 @@ import (
 func (t *Terminal) start(r Request, reply func(charge.ID, error)) {
 	m, ok := t.merchant(r.Merchant)
 	taken := r.Present && !t.session.free()
+	asked := r
+	if taken && r.Yield {
+		r.Present, taken = false, false
+	}
 	switch {
 	case t.stopping:
 		reply("", ErrStopping)
@@ -39,7 +44,7 @@ func (t *Terminal) start(r Request, reply func(charge.ID, error)) {
 	l := &live{payer: r.Payer, desc: r.Description, began: t.clock.Up()}
 	created := charge.CreatedFact{
 		Charge: id, Merchant: m.ID, Route: m.Route, Account: m.Account, Amount: r.Amount,
-		Expiry: int(t.cfg.Expiry / time.Second), Source: r.Source, Reference: r.Reference, Present: r.Present,
+		Expiry: int(cmp.Or(r.Expiry, t.cfg.Expiry) / time.Second), Source: r.Source, Reference: r.Reference, Present: r.Present,
 	}
 	d, err := decide("start charge", l, created)
 	if err != nil {
@@ -48,12 +53,13 @@ func (t *Terminal) start(r Request, reply func(charge.ID, error)) {
 	}
 	d.fresh, d.with = true, r.With
 	if r.Reference != "" {
-		d.reference = newReference(r, id)
+		d.reference = newReference(asked, id)
 		d.reference.known = taken
 	}
 	if p := fromPayer(r.Payer); p != (privatePayer{}) || r.Description != "" {
 		d.private = &private{Description: r.Description, Payer: p}
 	}
+	before := t.session
 	if r.Present && !taken {
 		t.session.creating(id, r.Amount)
 	}
@@ -67,7 +73,7 @@ func (t *Terminal) start(r Request, reply func(charge.ID, error)) {
 		switch {
 		case !r.Present || taken:
 		case ok || callers || errors.Is(err, ErrReference):
-			t.session.idle() // no matter of the person in front of it
+			t.session = before // no matter of the person in front of it
 		default:
 			t.session.fail(t.clock.Up(), storeCode(err))
 		}

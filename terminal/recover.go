@@ -46,17 +46,8 @@ func (t *Terminal) recover() error {
 		if job.Kind != jobKind {
 			continue
 		}
-		if job.State == lost { // revived by a person: print it again, and say so
-			var s slip
-			if err := json.Unmarshal(job.Payload, &s); err != nil {
-				return fmt.Errorf("print job %d: %w", job.ID, err)
-			}
-			s.Copy++
-			raw, err := json.Marshal(s)
-			if err != nil {
-				return err
-			}
-			job.Payload, job.State = raw, queued
+		if job, err = revive(job); err != nil {
+			return err
 		}
 		t.spool.jobs = append(t.spool.jobs, job)
 	}

@@ -1,11 +1,11 @@
 package terminal
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -14,7 +14,8 @@ import (
 	"github.com/ssg-safe/agent/ledger"
 )
 
-// What other people ask of the terminal: the fleet, later the local API.
+// What other people ask of the terminal: the fleet, and callers of the local
+// API (record.go has what they may read).
 
 // Credit records evidence of money from somebody else than the charge's own
 // provider, such as the hub's signed word. The evidence must match the charge
@@ -90,14 +91,14 @@ func (t *Terminal) lookFor(id charge.ID, then func(*live, error)) {
 		return
 	}
 	t.perform(t.asks, func(context.Context) input {
-		c, err := t.fold(id)
+		r, err := t.Record(id)
 		return func() {
 			var l *live
 			if err == nil {
-				l = &live{charge: c, began: -1}
-				l.watch.start(t.clock.Up(), c.State)
+				l = &live{charge: r.Charge, began: -1}
+				l.watch.start(t.clock.Up(), r.Charge.State)
 				l.watch.over = true // closed: only this is recorded
-				l.watch.payments = len(c.Payments)
+				l.watch.payments = len(r.Charge.Payments)
 				t.hold(l)
 			}
 			waiting := t.folds[id]
@@ -107,43 +108,6 @@ func (t *Terminal) lookFor(id charge.ID, then func(*live, error)) {
 			}
 		}
 	})
-}
-
-// fold reads a closed charge out of the ledger. It reads all of it; money for
-// closed charges is rare.
-func (t *Terminal) fold(id charge.ID) (charge.Charge, error) {
-	var facts []charge.Fact
-	needle := []byte(`"charge":"` + string(id) + `"`)
-	err := t.store.View(func(tx *bbolt.Tx) error {
-		for _, raw := range ledger.Entries(tx, ledger.Position{}) {
-			if !bytes.Contains(raw, needle) {
-				continue
-			}
-			e, err := ledger.Decode(raw)
-			if err != nil {
-				return err
-			}
-			proof := bytes.Clone(e.Evidence)
-			if string(proof) == "null" {
-				proof = nil
-			}
-			f, err := charge.Decode(e.Kind, e.Data, proof)
-			if err != nil {
-				return err
-			}
-			if f != nil && f.Subject() == id {
-				facts = append(facts, f)
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return charge.Charge{}, err
-	}
-	if len(facts) == 0 || facts[0].Kind() != (charge.CreatedFact{}).Kind() { // never here, or pruned
-		return charge.Charge{}, fmt.Errorf("%w: %s", ErrNoCharge, id)
-	}
-	return charge.Fold(facts)
 }
 
 var referenceBucket = []byte("references")
@@ -164,7 +128,9 @@ func newReference(r Request, id charge.ID) *reference {
 		Amount                int64
 		Present               bool
 		Payer                 privatePayer
-	}{r.Merchant, r.Description, int64(r.Amount), r.Present, fromPayer(r.Payer)})
+		Yield                 bool          `json:",omitempty"`
+		Expiry                time.Duration `json:",omitempty"`
+	}{r.Merchant, r.Description, int64(r.Amount), r.Present, fromPayer(r.Payer), r.Yield, r.Expiry})
 	return &reference{key: []byte(r.Source + "\x00" + r.Reference), asked: asked, Charge: id}
 }
 

@@ -76,13 +76,16 @@ func (s slip) entry(what, tier, reason string) ledger.Draft {
 	}
 }
 
-// issue numbers a new slip and queues it.
+// issue numbers a new slip and queues it; a copy keeps its number.
 func (s slip) issue(tx *bbolt.Tx, at ledger.Stamp) (queue.Job, error) {
-	nsu, err := ledger.NextNSU(tx)
-	if err != nil {
-		return queue.Job{}, err
+	if s.Copy == 1 {
+		nsu, err := ledger.NextNSU(tx)
+		if err != nil {
+			return queue.Job{}, err
+		}
+		s.NSU = nsu
 	}
-	s.NSU, s.Issued = nsu, at.Wall
+	s.Issued = at.Wall
 	if _, err := ledger.Append(tx, at, s.entry("issued", "", "")); err != nil {
 		return queue.Job{}, err
 	}
@@ -91,7 +94,7 @@ func (s slip) issue(tx *bbolt.Tx, at ledger.Stamp) (queue.Job, error) {
 		return queue.Job{}, err
 	}
 	return queue.Put(tx, queue.Job{
-		Op: "slip/" + strconv.FormatUint(nsu, 10), Kind: jobKind, Subject: string(s.Charge), State: queued, Payload: payload,
+		Op: "slip/" + processName(s), Kind: jobKind, Subject: string(s.Charge), State: queued, Payload: payload,
 		Created: at.Wall,
 	})
 }
@@ -134,6 +137,7 @@ func (c *printChange) write(tx *bbolt.Tx, at ledger.Stamp) error {
 type spool struct {
 	jobs    []queue.Job
 	busy    bool          // an effect or commit about jobs[0] is under way
+	held    int           // people's decisions about jobs that are being committed
 	retryAt time.Duration // not before
 	waits   int           // times in a row that the printer was not ready
 	health  display.Health
@@ -146,7 +150,9 @@ func (s *spool) add(jobs []queue.Job) {
 	s.jobs = append(s.jobs, jobs...)
 }
 
-func (s *spool) due() (time.Duration, bool) { return s.retryAt, len(s.jobs) > 0 && !s.busy }
+func (s *spool) due() (time.Duration, bool) {
+	return s.retryAt, len(s.jobs) > 0 && !s.busy && s.held == 0
+}
 
 // wait puts the next try off, longer each time, up to 15 s.
 func (s *spool) wait(up time.Duration) {
@@ -157,7 +163,7 @@ func (s *spool) wait(up time.Duration) {
 // printNext takes the next step for the first job.
 func (t *Terminal) printNext(up time.Duration) {
 	s := &t.spool
-	if len(s.jobs) == 0 || s.busy || up < s.retryAt || t.printer == nil {
+	if len(s.jobs) == 0 || s.busy || s.held > 0 || up < s.retryAt || t.printer == nil {
 		return
 	}
 	job := s.jobs[0]

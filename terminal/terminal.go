@@ -113,8 +113,11 @@ type Request struct {
 	Description string
 	Reference   string // the caller's own, kept with the charge
 	Source      string // who asks: keypad, api, demo
-	// Present puts the charge on the kiosk's screen and prints its code.
-	Present bool
+	// Expiry is how long the code may be paid; 0 is the configured time.
+	Expiry time.Duration
+	// Present puts the charge on the kiosk's screen and prints its code. Yield
+	// makes it without both, instead of not at all, when the screen is taken.
+	Present, Yield bool
 	// With is written in the commit that records the charge; nil: nothing.
 	With func(*bbolt.Tx) error
 }
@@ -165,6 +168,8 @@ type Terminal struct {
 	fatal    error
 	// folds are those who wait for a closed charge to be read from the ledger.
 	folds map[charge.ID][]func(*live, error)
+	// copying are the charges of which a copy of a slip is being recorded.
+	copying map[charge.ID]bool
 
 	effects sync.WaitGroup
 	// acts is the context of effects that must not be cut short by a shutdown,
@@ -214,6 +219,7 @@ func New(cfg Config, st *store.Store, clock Clock, screen Screen, p Printer, obs
 		done:    doneQueue{wake: make(chan struct{}, 1)},
 		charges: map[charge.ID]*live{},
 		folds:   map[charge.ID][]func(*live, error){},
+		copying: map[charge.ID]bool{},
 		session: session{state: display.Starting},
 		creates: make(chan struct{}, maxCalls), questions: make(chan struct{}, maxCalls),
 		ended: make(chan struct{}),
@@ -362,6 +368,26 @@ func (t *Terminal) Unfinished(ctx context.Context) (Work, error) {
 		w.Slips = len(t.spool.jobs)
 	})
 	return w, err
+}
+
+// Status is what can be said about the terminal at a glance.
+type Status struct {
+	// Screen is what the kiosk's screen shows, Charge the charge on it.
+	Screen display.State
+	Charge charge.ID
+	// Network says whether a provider could be reached, Printer whether it works;
+	// HasPrinter is false where there is none.
+	Network, Printer display.Health
+	HasPrinter       bool
+}
+
+// Status returns it.
+func (t *Terminal) Status(ctx context.Context) (Status, error) {
+	s := Status{HasPrinter: t.printer != nil}
+	err := t.ask(ctx, func() {
+		s.Screen, s.Charge, s.Network, s.Printer = t.session.state, t.session.charge, t.network, t.spool.health
+	})
+	return s, err
 }
 
 // ask runs f on the loop goroutine and waits for it.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"text/tabwriter"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/queue"
 	"github.com/ssg-safe/agent/store"
+	"github.com/ssg-safe/agent/terminal"
 )
 
 func newQueueCmd(g *globals) *cobra.Command {
@@ -38,23 +38,17 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 	cmd.AddCommand(
 		newQueueListCmd(g, &data),
 		newQueueSettleCmd(g, &data, settlement{
-			verb: "retry", done: "retried", short: "Let dead letters be tried again",
+			verb: "retry", short: "Let dead letters be tried again",
 			long: `Retry puts dead letters back among the waiting jobs, with their attempts counted
 anew; the agent takes them up when it starts. A slip that may have been printed
 already is then printed as a copy that says so.`,
-			do: queue.Revive,
+			what: terminal.Retried,
 		}),
 		newQueueSettleCmd(g, &data, settlement{
-			verb: "drop", done: "dropped", short: "Give jobs up for good",
+			verb: "drop", short: "Give jobs up for good",
 			long: `Drop deletes dead letters, or the waiting jobs whose numbers are given. What
 they were to do will not be done.`,
-			live: true,
-			do: func(tx *bbolt.Tx, id uint64) error {
-				if err := queue.Drop(tx, id); !errors.Is(err, queue.ErrNotFound) {
-					return err
-				}
-				return queue.Remove(tx, id)
-			},
+			what: terminal.Dropped,
 		}),
 	)
 	return cmd
@@ -142,10 +136,9 @@ func orDash(s string) string {
 
 // settlement is what an operator does to jobs.
 type settlement struct {
-	verb, done  string
+	verb        string
 	short, long string
-	live        bool // waiting jobs too
-	do          func(*bbolt.Tx, uint64) error
+	what        terminal.Settlement
 }
 
 func newQueueSettleCmd(g *globals, data *string, how settlement) *cobra.Command {
@@ -184,7 +177,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 				return fmt.Errorf("queue %s: %w", how.verb, err)
 			}
 			for _, j := range settled {
-				if _, err := fmt.Fprintf(g.stdout, "%s: job %d, %s %s\n", how.done, j.ID, j.Kind, j.Subject); err != nil {
+				if _, err := fmt.Fprintf(g.stdout, "%s: job %d, %s %s\n", how.what, j.ID, j.Kind, j.Subject); err != nil {
 					return err
 				}
 			}
@@ -210,58 +203,11 @@ func settle(ctx context.Context, s *store.Store, how settlement, ids []uint64) (
 	at := ledger.Stamp{Wall: clock.Wall(), Boot: clock.Boot(), Up: clock.Up(), Quality: ledger.Quality(clock.Quality())}
 	var settled []queue.Job
 	err := s.Commit(ctx, store.Op{Name: "queue " + how.verb, Do: func(tx *bbolt.Tx) error {
-		jobs, err := settleIn(tx, at, how, ids)
+		jobs, err := terminal.SettleJobs(tx, at, how.what, ids)
 		settled = jobs
 		return err
 	}})
 	stop()
 	<-ended
 	return settled, err
-}
-
-func settleIn(tx *bbolt.Tx, at ledger.Stamp, how settlement, ids []uint64) ([]queue.Job, error) {
-	dead, err := queue.Dead(tx)
-	if err != nil {
-		return nil, err
-	}
-	if len(ids) == 0 {
-		for _, j := range dead {
-			ids = append(ids, j.ID)
-		}
-	}
-	var settled []queue.Job
-	for _, id := range ids {
-		j, ok, err := queue.Get(tx, id)
-		switch {
-		case err != nil:
-			return nil, err
-		case !ok:
-			return nil, fmt.Errorf("job %d: %w", id, queue.ErrNotFound)
-		case !how.live && !slices.ContainsFunc(dead, func(d queue.Job) bool { return d.ID == id }):
-			return nil, fmt.Errorf("job %d waits already: the agent tries it when it runs", id)
-		}
-		if err := how.do(tx, id); err != nil {
-			return nil, err
-		}
-		head, err := ledger.GetHead(tx)
-		if err != nil {
-			return nil, err
-		}
-		_, err = ledger.Append(tx, at, ledger.Draft{
-			Op: fmt.Sprintf("queue/%d/%s/%d", id, how.done, head.Seq+1), Kind: "queue." + how.done, Actor: "operator",
-			Data: struct {
-				Job      uint64 `json:"job"`
-				Kind     string `json:"kind"`
-				Op       string `json:"op"`
-				Subject  string `json:"subject"`
-				State    string `json:"state"`
-				Attempts int    `json:"attempts"`
-			}{id, j.Kind, j.Op, j.Subject, j.State, j.Attempts},
-		})
-		if err != nil {
-			return nil, err
-		}
-		settled = append(settled, j)
-	}
-	return settled, nil
 }
