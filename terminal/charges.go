@@ -104,7 +104,7 @@ func (t *Terminal) send(l *live) {
 		ID: string(l.charge.ID), Attempt: last.N, Amount: l.charge.Amount, Expiry: l.charge.ExpiryDuration(),
 		Description: l.desc, Account: l.charge.Account, Key: m.Key, Payer: l.payer,
 	}
-	t.call(t.acts, t.creates, route.Caps().CreateTimeout, func(ctx context.Context) input {
+	t.call(t.acts, t.urgent, route.Caps().CreateTimeout, func(ctx context.Context) input {
 		sent := t.clock.Up()
 		a, err := route.CreateCharge(ctx, in)
 		return func() { l.later(func() { t.answered(l, last.N, sent, a, err) }) }
@@ -123,6 +123,14 @@ func (t *Terminal) call(ctx context.Context, kind chan struct{}, limit time.Dura
 		defer cancel()
 		return f(ctx)
 	})
+}
+
+// line is where questions about a charge queue up.
+func (t *Terminal) line(l *live) chan struct{} {
+	if t.session.charge == l.charge.ID {
+		return t.urgent
+	}
+	return t.others
 }
 
 // answered handles the outcome of create attempt n.
@@ -194,7 +202,7 @@ func (t *Terminal) find(l *live) {
 	last, _ := l.charge.Last()
 	route := t.route(l.charge)
 	l.watch.asking = true
-	t.call(t.asks, t.questions, route.Caps().ReadTimeout, func(ctx context.Context) input {
+	t.call(t.asks, t.line(l), route.Caps().ReadTimeout, func(ctx context.Context) input {
 		a, err := route.GetCharge(ctx, providers.Ref{Charge: string(l.charge.ID), Attempt: last.N})
 		return func() {
 			l.later(func() {
@@ -256,13 +264,16 @@ func (t *Terminal) question(l *live) {
 	route := t.route(l.charge)
 	ref := providers.Ref{Charge: string(l.charge.ID), Attempt: a.N, ProviderID: a.ProviderID}
 	l.watch.asking = true
-	t.call(t.asks, t.questions, route.Caps().ReadTimeout, func(ctx context.Context) input {
+	t.call(t.asks, t.line(l), route.Caps().ReadTimeout, func(ctx context.Context) input {
 		ans, err := route.GetCharge(ctx, ref)
 		return func() {
 			l.later(func() {
 				l.watch.asking = false
 				t.reached(err)
 				l.watch.asked(t.clock.Up(), err, l.charge.State, route.Caps().Poll)
+				if l.charge.State.Open() && ended != "" && err == nil {
+					l.watch.vain++
+				}
 				if err != nil {
 					t.log.Warn("status", "charge", l.charge.ID, "err", err)
 					return

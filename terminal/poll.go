@@ -16,6 +16,7 @@ type watch struct {
 	hinted    time.Duration // when the newest hint was or will be followed
 	asking    bool
 	failures  int           // questions in a row that got no answer
+	vain      int           // answers after its time that still were no verdict
 	over      bool          // it ended long enough ago: ask no more
 	cancelled time.Duration // when the payer cancelled
 	payments  int           // payments reported to the observer
@@ -23,7 +24,7 @@ type watch struct {
 
 // start begins to watch a charge in a new state.
 func (w *watch) start(up time.Duration, s charge.State) {
-	w.state, w.since, w.failures, w.over = s, up, 0, false
+	w.state, w.since, w.failures, w.vain, w.over = s, up, 0, 0, false
 	w.next = up
 }
 
@@ -54,8 +55,9 @@ func (w *watch) hint(up time.Duration) {
 
 // due returns when to ask about l again; false: never, or not now. The schedule
 // is the provider's: by the age of the code while it may be paid, quickly while
-// the payer waits for a verdict, slowly when none came, and slowly for a while
-// after the end, because money may still arrive.
+// the payer waits for a verdict, slowly when none came and ever more slowly while
+// none comes, and slowly for a while after the end, because money may still
+// arrive.
 func (l *live) due() (time.Duration, bool) {
 	if l.watch.asking || l.busy {
 		return 0, false
@@ -83,7 +85,7 @@ func (t *Terminal) plan(l *live, up time.Duration) {
 	case l.charge.State.Open() && over && up < l.deadline+t.cfg.Grace+verdict:
 		w.next = up + 2*time.Second
 	case !l.charge.State.Open() || l.cancel || over:
-		w.next = up + jitter(max(p.Late, 5*time.Second))
+		w.next = up + jitter(min(max(p.Late, 5*time.Second)<<min(w.vain/max(p.Times, 1), 10), time.Hour))
 	default:
 		w.next = up + jitter(interval(p, up-w.since))
 		if l.known {

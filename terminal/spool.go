@@ -181,8 +181,7 @@ func (t *Terminal) printNext(up time.Duration) {
 			return func() { t.resolved(job, what, r) }
 		})
 	case t.stale(what):
-		draft := what.entry("dropped", "", "nobody waits for this code any more")
-		t.turn(&printChange{job: job, remove: true, entry: &draft}, nil)
+		t.drop(job, what)
 	default:
 		s.busy = true
 		t.perform(t.asks, func(ctx context.Context) input {
@@ -200,6 +199,12 @@ func (t *Terminal) stale(s slip) bool {
 	}
 	l := t.charges[s.Charge]
 	return l == nil || l.charge.State != charge.Pending || l.cancel || l.code == "" || l.began < 0 || l.known && t.clock.Up() >= l.deadline
+}
+
+// drop ends a job of which no byte was sent and that is stale.
+func (t *Terminal) drop(job queue.Job, what slip) {
+	draft := what.entry("dropped", "", "nobody waits for this code any more")
+	t.turn(&printChange{job: job, remove: true, entry: &draft}, nil)
 }
 
 // ready starts a job on a printer that is ready, after recording it.
@@ -231,6 +236,10 @@ func (t *Terminal) ready(job queue.Job, what slip, err error) {
 	job.State = started
 	job.Attempts++
 	t.turn(&printChange{job: job}, func() {
+		if t.stale(what) { // since that was decided
+			t.drop(job, what)
+			return
+		}
 		s.busy = true
 		t.perform(t.acts, func(ctx context.Context) input {
 			r := t.printer.Print(ctx, pj)

@@ -50,6 +50,38 @@ func TestPaidWhileThePrinterIsAsked(t *testing.T) {
 	})
 }
 
+// TestPaidWhileThePrintIsRecorded: the commit of the payment is ahead of that
+// of the print.
+func TestPaidWhileThePrintIsRecorded(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.stop()
+		slow := false
+		r.commit = func(tx *bbolt.Tx) error {
+			if slow {
+				slow = false
+				time.Sleep(5 * time.Second)
+			}
+			return tx.Commit()
+		}
+		r.start()
+		asked := 0
+		r.printer.wait = func(context.Context) {
+			if asked++; asked == 1 {
+				time.Sleep(4 * time.Second)
+			}
+		}
+		r.begin()
+		r.pass(time.Second)
+		r.route.pays(1234, "E1")
+		slow = true // the payment, learnt about a second from now
+		r.pass(20 * time.Second)
+		kinds := r.kinds()
+		if i := slices.Index(kinds, "slip.dropped"); i < 0 || len(r.printer.ids()) != 1 {
+			r.Errorf("printed %v, want the receipt alone; ledger %v", r.printer.ids(), kinds)
+		}
+	})
+}
+
 func TestCodeIsNotPrintedAfterAReboot(t *testing.T) {
 	bubble(t, func(r *rig) {
 		r.printer.ready = errors.New("no paper")

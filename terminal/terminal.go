@@ -175,9 +175,9 @@ type Terminal struct {
 	// acts is the context of effects that must not be cut short by a shutdown,
 	// asks of those that only ask.
 	acts, asks context.Context
-	// creates and questions bound the provider calls under way, each its kind: a
-	// payer must not wait until others have been asked about.
-	creates, questions chan struct{}
+	// urgent and others bound the provider calls under way, each its kind: a payer
+	// who waits must not wait until other charges have been asked about.
+	urgent, others chan struct{}
 
 	ended chan struct{} // closed when Run ends
 	why   error         // set before that: what askers get
@@ -221,7 +221,7 @@ func New(cfg Config, st *store.Store, clock Clock, screen Screen, p Printer, obs
 		folds:   map[charge.ID][]func(*live, error){},
 		copying: map[charge.ID]bool{},
 		session: session{state: display.Starting},
-		creates: make(chan struct{}, maxCalls), questions: make(chan struct{}, maxCalls),
+		urgent:  make(chan struct{}, maxCalls), others: make(chan struct{}, maxCalls),
 		ended: make(chan struct{}),
 	}, nil
 }
