@@ -252,7 +252,8 @@ type Merchant struct {
 // no money. Positive amounts are debits. Gross money received is a debit of
 // pix_clearing; it is a sale when it settles the charge in time, a customer's
 // credit when it is late or a second payment (nothing was delivered for it),
-// and suspense when it does not match.
+// and suspense when it does not match. Money whose end-to-end id credits another
+// charge is booked there.
 func Postings(f Fact) []ledger.Posting {
 	received := func(a money.Amount, credit ledger.Account) []ledger.Posting {
 		return []ledger.Posting{{Account: ledger.PixClearing, Amount: a}, {Account: credit, Amount: -a}}
@@ -266,7 +267,7 @@ func Postings(f Fact) []ledger.Posting {
 	case ExtraPaymentFact:
 		return received(f.Amount, ledger.CustomerCredit)
 	case MismatchFact:
-		if f.Amount <= 0 {
+		if f.Amount <= 0 || f.Booked {
 			return nil
 		}
 		return received(f.Amount, ledger.Suspense)

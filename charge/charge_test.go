@@ -305,6 +305,27 @@ func TestPostingsBalance(t *testing.T) {
 	}
 }
 
+// TestOnePaymentIsBookedOnce: an end-to-end id that credits another charge is
+// recorded and moves no money.
+func TestOnePaymentIsBookedOnce(t *testing.T) {
+	c := pending(t)
+	paid := c.Observe(1, answer(1, providers.StatusPaid, 1000, "E1"), "")[0]
+	odd := charge.ClaimedElsewhere(paid)
+	if lines := charge.Postings(odd); lines != nil {
+		t.Errorf("it posts %v", lines)
+	}
+	c = apply(t, c, odd)
+	if c.State != charge.Pending || len(c.Payments) != 1 || !c.Payments[0].Mismatch {
+		t.Errorf("state %s, payments %+v", c.State, c.Payments)
+	}
+	if again := c.Observe(1, answer(1, providers.StatusPaid, 1000, "E1"), ""); len(again) != 0 {
+		t.Errorf("the same answer again gives %q", kinds(again))
+	}
+	if f := charge.ClaimedElsewhere(odd); f != nil {
+		t.Errorf("claimed elsewhere twice: %+v", f)
+	}
+}
+
 func TestNoMoneyPostsNothing(t *testing.T) {
 	for _, amount := range []money.Amount{0, -1} {
 		if lines := charge.Postings(charge.MismatchFact{Amount: amount}); lines != nil {

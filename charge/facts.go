@@ -211,6 +211,23 @@ type MismatchFact struct {
 	Amount   money.Amount `json:"amount"` // 0 when the provider did not say
 	Evidence Evidence     `json:"-"`
 	Why      string       `json:"why"`
+	// Booked: its end-to-end id credits another charge, so this money is in the
+	// books already.
+	Booked bool `json:"booked,omitempty"`
+}
+
+// ClaimedElsewhere is the fact to record instead of a payment, paid or extra,
+// whose end-to-end id credits another charge: one payment credits one charge.
+// It is nil for other facts.
+func ClaimedElsewhere(f Fact) Fact {
+	const why = "the end-to-end id credits another charge"
+	switch f := f.(type) {
+	case PaidFact:
+		return MismatchFact{Charge: f.Charge, Attempt: f.Attempt, Amount: f.Amount, Evidence: f.Evidence, Why: why, Booked: true}
+	case ExtraPaymentFact:
+		return MismatchFact{Charge: f.Charge, Attempt: f.Attempt, Amount: f.Amount, Evidence: f.Evidence, Why: why, Booked: true}
+	}
+	return nil
 }
 
 // Kind implements [Fact].

@@ -337,26 +337,14 @@ func (t *Terminal) learnWith(l *live, facts []charge.Fact, with func(*bbolt.Tx) 
 			end(nil, err)
 			return
 		}
-		// The end-to-end id credits another charge already.
-		if m := mismatchOf(facts[0]); m != nil && errors.Is(err, ledger.ErrConflict) {
-			t.learnWith(l, []charge.Fact{*m}, with, end)
+		if odd := charge.ClaimedElsewhere(facts[0]); odd != nil && errors.Is(err, ledger.ErrConflict) {
+			t.learnWith(l, []charge.Fact{odd}, with, end)
 			return
 		}
 		t.fatal = err
 		end(nil, err)
 	}
 	t.commit(d)
-}
-
-func mismatchOf(f charge.Fact) *charge.MismatchFact {
-	const why = "the end-to-end id credits another charge"
-	switch f := f.(type) {
-	case charge.PaidFact:
-		return &charge.MismatchFact{Charge: f.Charge, Attempt: f.Attempt, Amount: f.Amount, Evidence: f.Evidence, Why: why}
-	case charge.ExtraPaymentFact:
-		return &charge.MismatchFact{Charge: f.Charge, Attempt: f.Attempt, Amount: f.Amount, Evidence: f.Evidence, Why: why}
-	}
-	return nil
 }
 
 // changed follows a committed change of a charge: screen, watch, events.

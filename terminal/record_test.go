@@ -124,7 +124,7 @@ func TestRecordOfAnOpenChargeSurvivesPruning(t *testing.T) {
 			if err := errors.Join(ledger.Acknowledge(tx, "hub", head), ledger.PutCheckpoint(tx, s, pub)); err != nil {
 				return err
 			}
-			n, err := ledger.Prune(tx, ledger.Retention{Consumers: []string{"hub"}, Key: pub, Entries: 1})
+			n, err := ledger.Prune(tx, ledger.Retention{Consumers: []string{"hub"}, Key: pub, Before: time.Now().Add(time.Hour)})
 			if n == 0 {
 				t.Error("nothing was pruned")
 			}

@@ -299,8 +299,8 @@ func TestOnePaymentCreditsOneCharge(t *testing.T) {
 			r.Errorf("first %s, second %s with %+v", a.State, b.State, b.Payments)
 		}
 		r.stop()
-		if sums := r.audit().Sums; sums[ledger.Sales] != -1234 || sums[ledger.Suspense] != -1234 {
-			r.Errorf("sums %v", sums)
+		if sums := r.audit().Sums; sums[ledger.Sales] != -1234 || sums[ledger.PixClearing] != 1234 || sums[ledger.Suspense] != 0 {
+			r.Errorf("sums %v, want the one payment", sums)
 		}
 		r.start()
 	})
