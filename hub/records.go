@@ -37,6 +37,9 @@ type Device struct {
 	// TakeFork: the device's version is taken from the first difference on; an
 	// operator has seen the fork.
 	TakeFork bool `json:"take_fork,omitempty"`
+	// Access is the SHA-256 of the password with which the device may connect to
+	// a broker that asks the registry; empty: it has none.
+	Access []byte `json:"access,omitempty"`
 }
 
 // Fork is two different entries for one position.
@@ -289,89 +292,6 @@ func Quarantine(tx Tx, device string) ([]Quarantined, error) {
 // wait, and those that ended in the last 30 days.
 func Messages(tx Tx, device string) ([]Message, error) {
 	return collect[Message](tx, KindMessage, device+"/")
-}
-
-// Register enters a device into the registry. Registering the same again changes
-// nothing; the same name with another key, tenant or site is ErrConflict, because
-// what is stored belongs to somebody.
-func Register(tx Tx, d Device) error {
-	for _, s := range []struct{ what, value string }{{"device", d.Name}, {"tenant", d.Tenant}, {"site", d.Site}} {
-		if !wire.ValidSegment(s.value) {
-			return fmt.Errorf("register: %s %q: 1 to %d of a-z, 0-9 and '-'", s.what, s.value, wire.MaxSegment)
-		}
-	}
-	if len(d.Key) != ed25519.PublicKeySize {
-		return fmt.Errorf("register %s: the key has %d bytes, want %d", d.Name, len(d.Key), ed25519.PublicKeySize)
-	}
-	old, known, err := find[Device](tx, KindDevice, d.Name)
-	switch {
-	case err != nil:
-		return err
-	case known && (!old.Key.Equal(d.Key) || old.Tenant != d.Tenant || old.Site != d.Site || !old.Revoked.IsZero()):
-		return fmt.Errorf("register %s: %w: %s/%s with key %s, state %s", d.Name, ErrConflict, old.Tenant, old.Site, wire.EncodeKey(old.Key), old.State())
-	case known:
-		return nil
-	}
-	d.Added = time.Now().UTC()
-	return put(tx, KindDevice, d.Name, d)
-}
-
-// Revoke ends a device: nothing more is taken from it and nothing is sent to it.
-// What is stored stays.
-func Revoke(tx Tx, name string) error {
-	d, err := GetDevice(tx, name)
-	if err != nil {
-		return err
-	}
-	if d.Revoked.IsZero() {
-		d.Revoked = time.Now().UTC()
-	}
-	return put(tx, KindDevice, name, d)
-}
-
-// ApproveEpoch lets a device send from an epoch: somebody knows that the terminal
-// was reset or restored.
-func ApproveEpoch(tx Tx, name string, epoch uint64) error {
-	d, err := GetDevice(tx, name)
-	if err != nil {
-		return err
-	}
-	for _, e := range d.Epochs {
-		if e == epoch {
-			return fmt.Errorf("approve epoch %d of %s: it is approved already", epoch, name)
-		}
-	}
-	d.Epochs = append(d.Epochs, epoch)
-	if d.Asked == epoch {
-		d.Asked = 0
-	}
-	return put(tx, KindDevice, name, d)
-}
-
-// ApproveGap lets the next batch behind a gap pass: the entries between are lost,
-// because the hub has no backup of them and the device has pruned them.
-func ApproveGap(tx Tx, name string) error {
-	d, err := GetDevice(tx, name)
-	if err != nil {
-		return err
-	}
-	d.TakeGap = true
-	return put(tx, KindDevice, name, d)
-}
-
-// ApproveFork takes the device's version of its ledger from the first difference
-// on. What the hub holds from there on is set aside whole, to be looked at and
-// exported, when the device sends again; nothing is deleted.
-func ApproveFork(tx Tx, name string) error {
-	d, err := GetDevice(tx, name)
-	if err != nil {
-		return err
-	}
-	if d.Fork == nil {
-		return fmt.Errorf("approve the fork of %s: it has none", name)
-	}
-	d.Fork, d.TakeFork = nil, true
-	return put(tx, KindDevice, name, d)
 }
 
 // setAside moves what the hub holds from a position on to a branch.

@@ -198,7 +198,7 @@ type FleetConfig struct {
 	Certificate string `toml:"certificate"`
 	// PEM file of its private key.
 	PrivateKey string `toml:"private_key"`
-	// The hub's public signing keys, as `ssg-hub keys` prints them; two while one
+	// The hub's public signing keys, as `ssg-hub keys pin` prints them; two while one
 	// takes over from the other. Nothing else may move money or acknowledge entries.
 	HubKeys []string `toml:"hub_keys" max:"2"`
 	// How the terminal names itself to the broker: device where the broker binds

@@ -186,7 +186,7 @@ func (c FleetConfig) validate(ps *problems) {
 		return
 	}
 	if len(c.HubKeys) == 0 && c.Mapping == nil {
-		ps.fail("fleet.hub_keys", "is empty, and there is no mapping: the link would serve nothing", "write the keys that `ssg-hub keys` prints")
+		ps.fail("fleet.hub_keys", "is empty, and there is no mapping: the link would serve nothing", "write the keys that `ssg-hub keys pin` prints")
 	}
 	if len(c.HubKeys) > 0 {
 		for name, v := range map[string]string{"tenant": c.Tenant, "site": c.Site} {
@@ -197,7 +197,7 @@ func (c FleetConfig) validate(ps *problems) {
 	}
 	for i, text := range c.HubKeys {
 		if _, err := wire.ParseKey(text); err != nil {
-			ps.fail(fmt.Sprintf("fleet.hub_keys[%d]", i), "is not a public key", "copy it from what `ssg-hub keys` prints")
+			ps.fail(fmt.Sprintf("fleet.hub_keys[%d]", i), "is not a public key", "copy it from what `ssg-hub keys pin` prints")
 		}
 	}
 	if (c.Certificate == "") != (c.PrivateKey == "") {
