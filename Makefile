@@ -15,10 +15,11 @@ help: ## list the targets
 demo: ## the whole terminal on this machine, nothing to set up
 	go run ./cmd/agent demo
 
-build: ## the agent for this machine: ./ssg-agent
+build: ## the agent and the hub for this machine: ./ssg-agent ./ssg-hub
 	CGO_ENABLED=0 go build -trimpath -o ssg-agent ./cmd/agent
+	CGO_ENABLED=0 go build -trimpath -o ssg-hub ./cmd/hub
 
-dist: ## the agent for all boards, with checksums and bills of materials: dist/
+dist: ## agent and hub for all boards, with checksums and bills of materials: dist/
 	scripts/cross-build.sh
 
 test: deps lint ## everything a change must pass: linters, all tests with the race detector, fuzzing, ARM
@@ -49,4 +50,4 @@ linked: ## write the reviewed list of linked packages anew
 	go test ./cmd/agent -run TestLinked -update
 
 clean: ## remove what the other targets made
-	rm -rf dist ssg-agent
+	rm -rf dist ssg-agent ssg-hub

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Builds the agent for the boards it runs on, reproducibly: the same commit and Go
-# version give the same bytes, in any folder and at any time.
+# Builds the agent for the boards it runs on, and the hub for all but the smallest
+# of them, reproducibly: the same commit and Go version give the same bytes, in any
+# folder and at any time.
 #
 # Usage: cross-build.sh [-o DIR] [TARGET...]
 #   TARGET  linux/arm/v6 linux/arm/v7 linux/arm64 linux/amd64 (default: all)
@@ -8,7 +9,7 @@
 # VERSION, COMMIT and COMMIT_TIME (Unix seconds; the clock's floor), when set,
 # replace what git says.
 #
-# DIR gets for each target the binary and its bill of materials (CycloneDX), and
+# DIR gets for each binary its bill of materials (CycloneDX) as well, and
 # once the licences and SHA256SUMS. Linux/arm/v6 runs on every 32-bit board.
 set -euo pipefail
 out=dist
@@ -35,19 +36,25 @@ export CGO_ENABLED=0 GOFLAGS=-mod=readonly GOWORK=off GOEXPERIMENT= GOAMD64=v1 G
 
 cp LICENSE THIRD_PARTY_LICENSES.md "$out/"
 files=(LICENSE THIRD_PARTY_LICENSES.md)
+# build PROGRAM FOLDER PLATFORM
+build() {
+	local name=$1-$3
+	go build -trimpath -buildvcs=false \
+		-ldflags "-s -w -X main.version=$version -X main.commit=$commit -X main.commitTime=$time" \
+		-o "$out/$name" "$2"
+	GOOS= GOARCH= GOARM= go run ./scripts/notices -sbom "$out/$name" -version "$version" >"$out/$name.cdx.json"
+	files+=("$name" "$name.cdx.json")
+	printf 'cross-build: %-24s %8d bytes\n' "$name" "$(stat -c %s "$out/$name")"
+}
 for target in "${targets[@]}"; do
 	IFS=/ read -r os arch variant <<<"$target"
 	case $target in
-	linux/arm/v6 | linux/arm/v7) name=ssg-agent-$os-$arch$variant ;;
-	linux/arm64 | linux/amd64) name=ssg-agent-$os-$arch ;;
+	linux/arm/v6 | linux/arm/v7 | linux/arm64 | linux/amd64) ;;
 	*) echo "cross-build: unknown target $target; see the head of $0" >&2; exit 2 ;;
 	esac
-	GOOS=$os GOARCH=$arch GOARM=${variant#v} go build -trimpath -buildvcs=false \
-		-ldflags "-s -w -X main.version=$version -X main.commit=$commit -X main.commitTime=$time" \
-		-o "$out/$name" ./cmd/agent
-	go run ./scripts/notices -sbom "$out/$name" -version "$version" >"$out/$name.cdx.json"
-	files+=("$name" "$name.cdx.json")
-	printf 'cross-build: %-24s %8d bytes\n' "$name" "$(stat -c %s "$out/$name")"
+	export GOOS=$os GOARCH=$arch GOARM=${variant#v}
+	build ssg-agent ./cmd/agent "$os-$arch$variant"
+	[ "$target" = linux/arm/v6 ] || build ssg-hub ./cmd/hub "$os-$arch$variant"
 done
 (cd "$out" && sha256sum "${files[@]}" >SHA256SUMS)
 echo "cross-build: $version ($commit) in $out"

@@ -88,7 +88,7 @@ func TestBoards(t *testing.T) {
 				t.Errorf("%s has no checksum", e.Name())
 			}
 		}
-		for _, name := range []string{"LICENSE", "THIRD_PARTY_LICENSES.md", "ssg-agent-linux-armv6.cdx.json"} {
+		for _, name := range []string{"LICENSE", "THIRD_PARTY_LICENSES.md", "ssg-agent-linux-armv6.cdx.json", "ssg-hub-linux-armv7", "ssg-hub-linux-arm64.cdx.json"} {
 			if !strings.Contains(string(sums), "  "+name+"\n") {
 				t.Errorf("no %s in the release", name)
 			}
@@ -110,7 +110,7 @@ func TestBoards(t *testing.T) {
 		copyTree(t, root, here)
 		copyTree(t, here, there)
 		first, second := crossBuild(t, here, "linux/arm/v6"), crossBuild(t, there, "linux/arm/v6")
-		for _, name := range []string{"ssg-agent-linux-armv6", "ssg-agent-linux-armv6.cdx.json"} {
+		for _, name := range []string{"ssg-agent-linux-armv6", "ssg-agent-linux-armv6.cdx.json", "ssg-hub-linux-armv7", "ssg-hub-linux-arm64.cdx.json"} {
 			one, err := os.ReadFile(filepath.Join(first, name))
 			if err != nil {
 				t.Fatal(err)

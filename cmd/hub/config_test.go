@@ -1,0 +1,144 @@
+package main
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ssg-safe/agent/internal/config"
+)
+
+// decode reads text on a machine that has the examples' secrets.
+func decode(t *testing.T, text string) (Config, *config.File) {
+	t.Helper()
+	secrets := t.TempDir()
+	if err := os.WriteFile(filepath.Join(secrets, "mqtt.password"), []byte("the-password\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var c Config
+	f := config.Decode("hub.toml", []byte(strings.ReplaceAll(text, "/etc/ssg-hub/secrets", secrets)), &c, config.Options{})
+	f.Report(c.validate()...)
+	return c, f
+}
+
+func readExample(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "..", "configs", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestExamples(t *testing.T) {
+	files, err := filepath.Glob("../../configs/hub*.toml")
+	if err != nil || len(files) != 2 {
+		t.Fatalf("examples %q, %v", files, err)
+	}
+	for _, path := range files {
+		if _, f := decode(t, readExample(t, filepath.Base(path))); len(f.Problems()) > 0 {
+			t.Errorf("%s: %v", path, f.Problems())
+		}
+	}
+	c, _ := decode(t, readExample(t, "hub.toml"))
+	if c.Data != "/var/lib/ssg-hub" || c.Broker.Password.Value.Reveal() != "the-password" || c.Broker.Addresses[0] != "ssl://mqtt.example.com:8883" {
+		t.Errorf("hub.toml says %+v", c)
+	}
+}
+
+// The full example shows every key, and behind a "#" with its default.
+func TestFullExample(t *testing.T) {
+	text := readExample(t, "hub.toml")
+	all := regexp.MustCompile(`(?m)^#([a-z_]+ = )`).ReplaceAllString(text, "$1")
+	without, _ := decode(t, text)
+	with, f := decode(t, all)
+	if err := f.Err(); err != nil {
+		t.Fatal(err)
+	}
+	without.Broker.Password, with.Broker.Password = config.Secret{}, config.Secret{} // of two folders
+	if diff := cmp.Diff(without, with); diff != "" {
+		t.Errorf("the defaults it shows are not the program's (-program +file):\n%s", diff)
+	}
+	var walk func(typ reflect.Type)
+	walk = func(typ reflect.Type) {
+		for i := range typ.NumField() {
+			key := typ.Field(i).Tag.Get("toml")
+			if sub := typ.Field(i).Type; sub.Kind() == reflect.Struct && sub != reflect.TypeFor[config.Secret]() {
+				if !strings.Contains(all, "["+key+"]") {
+					t.Errorf("it does not show [%s]", key)
+				}
+				walk(sub)
+			} else if !strings.Contains(all, "\n"+key+" = ") {
+				t.Errorf("it does not show %s", key)
+			}
+		}
+	}
+	walk(reflect.TypeFor[Config]())
+}
+
+func TestBadConfigurations(t *testing.T) {
+	for name, test := range map[string]struct{ text, path, says string }{
+		"version":             {`version = 2`, "version", "reads version 1"},
+		"unknown key":         {"version = 1\nport = 1", "port", "unknown key"},
+		"relative data":       {"version = 1\ndata = \"hub\"", "data", "absolute"},
+		"long data":           {"version = 1\ndata = \"/" + strings.Repeat("x", 100) + "\"", "data", "too long"},
+		"broker":              {"version = 1\n[broker]\naddresses = [\"mqtt.example.com\"]", "broker.addresses", "want tcp://host:port or ssl://host:port"},
+		"half a certificate":  {"version = 1\n[broker]\naddresses = [\"ssl://h:1\"]\ncertificate = \"/c\"", "broker.certificate", "go together"},
+		"half a key":          {"version = 1\n[listen]\nprivate_key = \"/c\"", "listen.certificate", "go together"},
+		"plain on a network":  {"version = 1\n[listen]\naddress = \"0.0.0.0:1883\"", "listen.certificate", "anyone on the network"},
+		"clients without TLS": {"version = 1\n[listen]\nclient_ca = \"/c\"", "listen.client_ca", "needs TLS"},
+		"no port":             {"version = 1\n[listen]\naddress = \"127.0.0.1\"", "listen.address", "host and port"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, f := decode(t, test.text)
+			var got []string
+			for _, p := range f.Problems() {
+				if p.Path == test.path && strings.Contains(p.Message, test.says) {
+					return
+				}
+				got = append(got, p.Path+": "+p.Message)
+			}
+			t.Errorf("problems %q, want %s: %s", got, test.path, test.says)
+		})
+	}
+}
+
+// What only shows when the hub starts has the key that is to blame in its error.
+func TestServeRefuses(t *testing.T) {
+	data := t.TempDir()
+	if code, _, stderr := hubMain(t, "keys", "make", "--data", data); code != 0 {
+		t.Fatal(stderr)
+	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for name, test := range map[string]struct {
+		config, says string
+		code         int
+	}{
+		"no such certificate": {"[listen]\ncertificate = \"/nowhere\"\nprivate_key = \"/nowhere\"", "listen.certificate: open /nowhere", 2},
+		"no such authority":   {"[broker]\naddresses = [\"ssl://h:1\"]\nca = \"/nowhere\"", "broker.ca: open /nowhere", 2},
+		"address in use":      {"[listen]\naddress = \"" + taken.Addr().String() + "\"", "address already in use", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "hub.toml")
+			if err := os.WriteFile(file, []byte("version = 1\ndata = \""+data+"\"\n"+test.config), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if code, _, stderr := hubMain(t, "serve", "-c", file); code != test.code || !strings.Contains(stderr, test.says) {
+				t.Errorf("exit code %d, %q; want %d and %q", code, stderr, test.code, test.says)
+			}
+		})
+	}
+	if code, _, stderr := hubMain(t, "serve", "-c", filepath.Join("..", "..", "configs", "simulator.toml")); code != 2 || !strings.Contains(stderr, "unknown key") {
+		t.Errorf("an agent's configuration: exit code %d, %.300q", code, stderr)
+	}
+}
