@@ -136,13 +136,13 @@ func TestControlSocket(t *testing.T) {
 		t.Errorf("exit code %d, %q, %q", code, stdout, stderr)
 	}
 	// The command line is read by the hub, too: what it cannot do there it says.
-	code, _, stderr := (func() (int, string, string) {
+	code, _, stderr := func() (int, string, string) {
 		var out, errs bytes.Buffer
 		g := &globals{stdout: &out, stderr: &errs, args: []string{"serve", "--config", "x"}}
 		err := g.handOver(t.Context(), data)
 		c, _ := err.(exitCode)
 		return int(c), out.String(), errs.String()
-	})()
+	}()
 	if code != 1 || !strings.Contains(stderr, "running already") {
 		t.Errorf("a second serve inside: exit code %d, %q", code, stderr)
 	}

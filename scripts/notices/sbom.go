@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 )
@@ -70,7 +71,7 @@ func sbom(binary, version string, libraries []library) ([]byte, error) {
 	b := bom{
 		Format: "CycloneDX", SpecVersion: "1.6", Version: 1,
 		Metadata: metadata{component{
-			Type: "application", Ref: filepath.Base(binary), Name: "ssg-agent", Version: version,
+			Type: "application", Ref: filepath.Base(binary), Name: "ssg-" + path.Base(info.Path), Version: version,
 			PURL:     "pkg:golang/" + info.Main.Path + "@" + version,
 			Hashes:   []hash{{"SHA-256", hex.EncodeToString(sum[:])}},
 			Licenses: []license{{"Apache-2.0"}}, Properties: build,
