@@ -137,7 +137,7 @@ type PayerConfig struct {
 // PrinterConfig is the slip printer.
 type PrinterConfig struct {
 	// How the printer is connected: serial, usb (/dev/usb/lp…), tcp, file (bytes
-	// are written to path), virtual (slips become text and pictures in the folder
+	// are written to path), virtual (slips become pictures in the folder
 	// path), or none.
 	Kind string `toml:"kind" default:"none" oneof:"serial usb tcp file virtual none"`
 	// Device, file or folder, by kind. Name devices by udev or /dev/serial/by-id/,
@@ -151,7 +151,7 @@ type PrinterConfig struct {
 	// xonxoff where the printer is set to it, none loses bytes when the printer
 	// is slow.
 	Flow string `toml:"flow" default:"none" oneof:"none xonxoff rtscts"`
-	// What the printer understands; see the list of printers in the README.
+	// What the printer understands: "epson-80" for 80 mm paper, "epson-58" for 58 mm.
 	Profile string `toml:"profile" default:"epson-80"`
 }
 

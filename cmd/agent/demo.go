@@ -41,9 +41,10 @@ func newDemoCmd(g *globals) *cobra.Command {
 		Use:   "demo",
 		Short: "Run the whole terminal on this machine, nothing to set up",
 		Long: `Runs a terminal with a simulated provider, a simulated payer, a virtual printer,
-and a fleet of one: broker and hub are inside too. Nothing real is touched: no hardware, no network. Type an amount and
-press Enter; the payer pays a few seconds after the code is shown; the slips
-appear as pictures in the directory's slips folder. Ctrl-C ends it.
+and a fleet of one: broker and hub are inside, too. Nothing real is touched: no
+hardware, no network. Type an amount and press Enter; the payer pays a few
+seconds after the code is shown; the slips appear as pictures in the directory's
+slips folder. Ctrl-C ends it.
 
 With --headless there is no screen: what an earlier run left open is finished,
 then --charges charges are made, paid and printed, the hub gets the ledger, and
@@ -53,9 +54,8 @@ Everything lies under --dir, the simulator's ledger and the printer's paper
 included. Kill it at any moment and start it again: nothing is lost and nothing
 is doubled.
 
-Exit codes: 0 done (with --headless: every charge was paid and printed,
-and the hub has the same ledger byte for byte), 1
-failed, 2 wrong usage.`,
+Exit codes: 0 done (with --headless: every charge was paid and printed, and the
+hub has the same ledger byte for byte), 1 failed, 2 wrong usage.`,
 		Example: `  ssg-agent demo
   ssg-agent demo --headless --charges 5 --json
   ssg-agent demo --headless --charges 3 --faults 'create:drop_after@0.3'`,
@@ -69,8 +69,8 @@ failed, 2 wrong usage.`,
 	fs.BoolVar(&f.json, "json", false, "events as JSON lines on stdout (needs --headless)")
 	fs.StringVar(&f.provider, "provider", families[0].name, "which provider to simulate: "+familyNames())
 	fs.BoolVar(&f.offline, "offline", false, "cut provider and broker off in the middle of the run")
-	fs.StringVar(&f.sim, "sim", "", "use the simulator that `ssg-agent sim` serves at this URL instead of one inside")
-	fs.StringVar(&f.faults, "faults", "", "fault script of the simulator inside (see `ssg-agent sim --help`)")
+	fs.StringVar(&f.sim, "sim", "", "use the simulator that 'ssg-agent sim' serves at this `URL` instead of one inside")
+	fs.StringVar(&f.faults, "faults", "", "fault script of the simulator inside (see 'ssg-agent sim --help')")
 	fs.DurationVar(&f.payAfter, "pay-after", 0, "when the simulated payer pays (default 300ms with --headless, else 6s)")
 	fs.StringVar(&f.locale, "locale", "pt-BR", "language of the screen: pt-BR or en")
 	return cmd
@@ -182,7 +182,7 @@ func demoConfig(dir string, f demoFlags, kind family) (Config, error) {
 	c := defaultConfig()
 	c.Version = 1
 	c.Data = dir
-	c.Terminal.Code, c.Terminal.Name, c.Terminal.Locale = "DEMO", "Demonstração", f.locale
+	c.Terminal.Code, c.Terminal.Name, c.Terminal.Locale = "DEMO", "Terminal 1", f.locale
 	c.Store.Size = 16 << 20
 	m, p, err := kind.simulated("http://simulator.invalid")
 	if err != nil {

@@ -14,74 +14,45 @@ import (
 	"testing"
 	"time"
 
-	"github.com/creack/pty"
-
 	"github.com/ssg-safe/agent/internal/agenttest"
-	"github.com/ssg-safe/agent/printer/emulator"
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/providers/simkit"
 )
 
-// TestRunOnRealInput is the main job as a user has it: `run` with a
-// configuration file on a terminal emulator, a simulator in a process of its
-// own, and a serial printer behind a pseudo-terminal. What the screen shows
-// and what the printer printed are read back by an independent decoder.
+// TestRunOnRealInput is the main job as a user has it, by the README's second
+// thing to try: `run` with configs/simulator.toml on a terminal emulator, and a
+// simulator in a process of its own with a printer on a serial line. What the
+// screen shows and what the printer printed are read back by an independent
+// decoder.
 func TestRunOnRealInput(t *testing.T) {
 	bin, dir := agentBinary(t), t.TempDir()
-	url := startSim(t, bin, filepath.Join(dir, "simulator"), "--pay-after", "1s")
+	paper := filepath.Join(dir, "printer")
+	url := startSim(t, bin, filepath.Join(dir, "simulator"), "--pay-after", "1s", "--printer", paper)
+	slip := func(n int, ext string) []byte {
+		t.Helper()
+		file := filepath.Join(paper, fmt.Sprintf("slip-%06d.%s", n, ext))
+		if !eventually(t, func() bool { _, err := os.Stat(file); return err == nil }) {
+			t.Fatalf("slip %d did not come", n)
+		}
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
 
-	// The printer: a pty whose other side is the virtual printer.
-	line, tty, err := pty.Open()
+	example, err := os.ReadFile("../../configs/simulator.toml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tty.Close()
-	paper := emulator.New(emulator.Config{ProcessID: true, Flow: true})
-	go paper.Serve(t.Context(), line)
-	slips := func(n int) []emulator.Slip {
-		t.Helper()
-		if !eventually(t, func() bool { return len(paper.Slips()) >= n }) {
-			t.Fatalf("%d slips came, want %d", len(paper.Slips()), n)
-		}
-		return paper.Slips()
-	}
-
 	data := filepath.Join(dir, "data")
 	config := filepath.Join(dir, "agent.toml")
-	text := fmt.Sprintf(`version = 1
-data = %q
-[terminal]
-code = "T001"
-[[merchant]]
-id = "loja"
-cnpj = "11222333000181"
-name = "Padaria São João"
-city = "São Paulo"
-pix_key = "11222333000181"
-provider = "ssg"
-account = "06919b2b-4274-457a-84b0-4cf4de1405fb"
-[[provider]]
-name = "ssg"
-type = "ssg"
-url = %q
-allow_insecure_http = true
-client_id = "sim-client"
-client_secret = { env = "SSG_CLIENT_SECRET" }
-[provider.payer]
-name = "Maria da Silva"
-document = "52998224725"
-email = "maria@example.com"
-address = "Rua Exemplo, 1"
-city = "São Paulo"
-state = "SP"
-postcode = "01001000"
-[printer]
-kind = "serial"
-path = %q
-baud = 115200
-[store]
-size = "4MiB"
-`, data, url, tty.Name())
+	text := strings.NewReplacer(
+		"/tmp/ssg-agent-simulator", dir, "http://127.0.0.1:8089", url,
+		// A payer whose data appears nowhere else.
+		`name = "Loja Simulada Ltda"`, `name = "Maria da Silva"`, `document = "11222333000181"`, `document = "52998224725"`,
+		"pagador@example.com", "maria@example.com",
+	).Replace(string(example))
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -111,25 +82,23 @@ size = "4MiB"
 	if c := charges(); c[0].Status != providers.StatusPaid {
 		t.Errorf("PAGO on the screen, and the provider says %s", c[0].Status)
 	}
-	printed := slips(2)
-	var pic bytes.Buffer
-	if err := printed[0].PNG(&pic); err != nil {
-		t.Fatal(err)
-	}
-	if got := decodePicture(t, pic.Bytes()); got != ledger[0].Code {
+	if got := decodePicture(t, slip(1, "png")); got != ledger[0].Code {
 		t.Errorf("the code on paper reads as %q, want %q", got, ledger[0].Code)
 	}
-	if receipt := printed[1].Text(); !strings.Contains(receipt, "PAGAMENTO CONFIRMADO") || strings.Contains(receipt, "000201") {
+	if receipt := string(slip(2, "json")); !strings.Contains(receipt, "PAGAMENTO CONFIRMADO") || strings.Contains(receipt, "000201") {
 		t.Errorf("the receipt says\n%s", receipt)
 	}
 
-	// Unplugged: the terminal goes on and says so.
-	paper.PowerOff()
+	// Switched off: the terminal goes on and says so.
+	httpDo(t, "POST", url+"/sim/printer/power-off", nil)
 	screen.until("Digite o valor")
 	screen.keys("5", "0", "0", "Enter")
 	screen.until("Pagamento confirmado")
-	paper.PowerOn()
-	slips(3) // the receipt; the code is not payable any more
+	screen.until("× Impressora")
+	httpDo(t, "POST", url+"/sim/printer/power-on", nil)
+	if receipt := string(slip(3, "json")); !strings.Contains(receipt, "PAGAMENTO CONFIRMADO") { // the code is not payable any more
+		t.Errorf("the slip after the printer came back says\n%s", receipt)
+	}
 	if code := screen.end("C-c"); code != "0" {
 		raw, _ := os.ReadFile(filepath.Join(dir, "stderr"))
 		t.Errorf("exit code %s\n%s", code, raw)

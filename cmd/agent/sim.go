@@ -23,6 +23,7 @@ import (
 // simFlags are the flags of sim.
 type simFlags struct {
 	provider, listen, dir, faults string
+	printer                       string
 	payAfter, tokenLife           time.Duration
 	payFraction                   float64
 	seed                          uint64
@@ -34,14 +35,18 @@ type simFlags struct {
 func newSimCmd(g *globals) *cobra.Command {
 	var f simFlags
 	cmd := &cobra.Command{
-		Use:   "sim [--provider P] [--listen ADDR] [--dir DIR]",
-		Short: "Serve a simulated payment provider",
+		Use:   "sim [--provider P] [--listen ADDR] [--dir DIR] [--printer DIR]",
+		Short: "Serve a simulated payment provider, and a printer on a serial line",
 		Long: `Sim serves a payment provider that is none: it answers as the provider's document
 says, moves no money, and pays charges by itself (--pay-after, counted from the
 moment the terminal first asks for a charge's status). Its own ledger lies in
 --dir and survives a kill; without --dir it is kept in memory. It prints its
 address, the credentials to use and the configuration that belongs to them, then
 serves until it is interrupted.
+
+With --printer DIR there is a virtual printer, too, on a serial line of its own:
+DIR/tty is the line, and the slips fall into DIR as pictures and bytes. It prints
+at the speed of a real one and confirms its slips.
 
 Faults (--faults, or PUT /sim/faults while it runs) are rules separated by commas:
 
@@ -66,13 +71,17 @@ echo (about another charge), code=crc|cut|gui|amount|host|foreign_key|recurrence
 understood too.
 
 Control: GET /sim/state, /sim/ledger, /sim/requests, /sim/faults; PUT and DELETE
-/sim/faults; POST /sim/charges/ID/pay, /sim/charges/ID/expire, /sim/tokens/revoke.
+/sim/faults; POST /sim/charges/ID/pay, /sim/charges/ID/expire, /sim/tokens/revoke;
+with a printer POST /sim/printer/EVENT: close-cover, end-paper, load-paper,
+open-cover, power-off, power-on.
 Everyone who reaches the address can use it: keep it on this machine.
 
 Exit codes: 0 interrupted, 1 failed, 2 wrong usage.`,
 		Example: `  ssg-agent sim
   ssg-agent sim --dir /tmp/sim --faults 'create:drop_after@0.05,status:latency=50ms..2s'
-  curl -X POST http://127.0.0.1:8089/sim/charges/ID/pay`,
+  ssg-agent sim --printer /tmp/ssg-agent-simulator/printer
+  curl -X POST http://127.0.0.1:8089/sim/charges/ID/pay
+  curl -X POST http://127.0.0.1:8089/sim/printer/end-paper`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !cmd.Flags().Changed("seed") {
@@ -86,6 +95,7 @@ Exit codes: 0 interrupted, 1 failed, 2 wrong usage.`,
 	fs.StringVar(&f.provider, "provider", families[0].name, "which provider to simulate: "+familyNames())
 	fs.StringVar(&f.listen, "listen", "127.0.0.1:8089", "address to serve at; port 0 takes a free one")
 	fs.StringVar(&f.dir, "dir", "", "directory of the ledger (default: in memory)")
+	fs.StringVar(&f.printer, "printer", "", "directory of a virtual printer's slips and of its serial line (default: no printer)")
 	fs.DurationVar(&f.payAfter, "pay-after", 2*time.Second, "when a simulated payer pays; 0: never")
 	fs.Float64Var(&f.payFraction, "pay-fraction", 1, "share of the charges that are paid, above 0 and up to 1")
 	fs.StringVar(&f.faults, "faults", "", "fault script: rules, or @FILE")
@@ -107,6 +117,7 @@ type simHello struct {
 	Account      string `json:"account,omitempty"`
 	LocationHost string `json:"location_host,omitempty"`
 	Dir          string `json:"dir,omitempty"`
+	Printer      string `json:"printer,omitempty"` // the serial line
 	Seed         uint64 `json:"seed"`
 	// Configuration is the part of an agent's configuration, TOML, that belongs
 	// to the simulator.
@@ -138,11 +149,12 @@ func serveSim(ctx context.Context, g *globals, f simFlags) error {
 	if err != nil {
 		return usageError{fmt.Errorf("sim: --faults: %w", err)}
 	}
+	log := slog.New(slog.NewTextHandler(g.stderr, nil))
 	f.tokenLife = cmp.Or(f.tokenLife, kind.sim.tokenLife)
 	f.locationHost = cmp.Or(f.locationHost, kind.sim.locationHost)
 	sim, err := kind.sim.open(simOptions{
 		dir: f.dir, seed: f.seed, payAfter: f.payAfter, payFraction: f.payFraction, tokenLife: f.tokenLife,
-		locationHost: f.locationHost, modes: f.modes, faults: rules, log: slog.New(slog.NewTextHandler(g.stderr, nil)),
+		locationHost: f.locationHost, modes: f.modes, faults: rules, log: log,
 	})
 	if err != nil {
 		return fmt.Errorf("sim: %w", err)
@@ -158,11 +170,22 @@ func serveSim(ctx context.Context, g *globals, f simFlags) error {
 		Account: kind.sim.account, LocationHost: f.locationHost, Dir: f.dir, Seed: f.seed,
 		Configuration: kind.table("sim", "http://"+l.Addr().String(), f.locationHost),
 	}
+	handler := http.Handler(sim)
+	if f.printer != "" {
+		p, err := openSimPrinter(f.printer, log)
+		if err != nil {
+			l.Close() // the printer failed
+			return fmt.Errorf("sim: --printer: %w", err)
+		}
+		defer p.close() // nothing of it is kept
+		hello.Printer, handler = p.link, p.handle(sim)
+		hello.Configuration += "\n" + p.config()
+	}
 	if err := hello.print(g.stdout, f.asJSON); err != nil {
 		l.Close() // the output failed
 		return fmt.Errorf("sim: %w", err)
 	}
-	return serveUntil(ctx, l, sim)
+	return serveUntil(ctx, l, handler)
 }
 
 // serveUntil serves until ctx ends, then lets requests under way finish. What

@@ -8,7 +8,7 @@ const (
 	customerCopy = "VIA DO CLIENTE"
 	copyOf       = "%dª VIA" // 2 and more
 
-	howToPay  = "Abra o app do seu banco, escolha pagar com Pix e aponte a câmera para o código."
+	howToPay  = "Abra o aplicativo do seu banco, escolha PIX e aponte a câmera para o código."
 	payBefore = "Pague até "
 	noProof   = "ESTE PAPEL NÃO COMPROVA PAGAMENTO"
 
