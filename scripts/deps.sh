@@ -16,6 +16,7 @@ qemu-arm|qemu-user|runs the ARM binaries
 qemu-aarch64|qemu-user|runs the ARM binaries
 strace|strace|injects disk errors
 mosquitto|mosquitto|a real broker for the link to the fleet
+openssl|openssl|makes the certificates that docs/hub.md says how to make
 tmux|tmux|types at the screen and reads it
 xterm|xterm|shows the screen for screenshots
 Xvfb|xvfb|a display for xterm
