@@ -200,6 +200,7 @@ const (
 	Forbidden                         // not allowed for this account
 	NotFound                          // no such charge
 	Conflict                          // the id exists with other content
+	Funds                             // the account does not hold enough
 	Limit                             // below or above the provider's limits
 	Operator                          // a person must act at the provider
 	Rate                              // too many requests; see RetryAfter
@@ -212,7 +213,7 @@ const (
 
 var kindNames = map[Kind]string{
 	Invalid: "invalid", PayerDataRequired: "payer_data_required", Auth: "auth", Forbidden: "forbidden",
-	NotFound: "not_found", Conflict: "conflict", Limit: "limit", Operator: "operator", Rate: "rate",
+	NotFound: "not_found", Conflict: "conflict", Funds: "funds", Limit: "limit", Operator: "operator", Rate: "rate",
 	Unavailable: "unavailable", NotSent: "not_sent", Ambiguous: "ambiguous", Contract: "contract", Security: "security",
 }
 

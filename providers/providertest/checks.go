@@ -42,6 +42,7 @@ var checks = []check{
 	{name: "token_faults", run: checkTokenFaults},
 	{name: "unauthorized", run: checkUnauthorized},
 	{name: "rate", run: checkRate},
+	{name: "idempotent", run: checkIdempotent},
 	{name: "concurrency", run: checkConcurrency},
 	{name: "manners", run: checkManners},
 	{name: "secrets", run: checkSecrets},
@@ -483,6 +484,40 @@ func (w *world) wantRate(op, fault string, want time.Duration, err error) {
 	w.wantKind(op+" with "+fault, err, providers.Rate)
 	if e, ok := errors.AsType[*providers.Error](err); ok && e.RetryAfter != want {
 		w.Errorf("%s with %s: got retry after %v, want %v", op, fault, e.RetryAfter, want)
+	}
+}
+
+// checkIdempotent: where the provider takes our id, whatever happens to requests
+// and answers there is one charge, and the next attempt finds it or is told that
+// it exists.
+func checkIdempotent(w *world) {
+	if !w.provider.Caps().Idempotent {
+		return
+	}
+	in := w.Intent(1, 1234)
+	for _, o := range outcomes {
+		w.faults(rule("create", o.fault, o.arg))
+		if _, err := w.provider.CreateCharge(w.Context(), in); err == nil {
+			w.Errorf("create with %s %s made a charge", o.fault, o.arg)
+		}
+		in.Attempt++
+	}
+	w.faults()
+	if n := len(w.Simulator.Charges()); n != 1 {
+		w.Fatalf("after lost answers the provider has %d charges, want 1", n)
+	}
+	line := w.Simulator.Charges()[0]
+	switch ch, err := w.provider.CreateCharge(w.Context(), in); {
+	case err != nil:
+		w.wantKind("the same charge again", err, providers.Conflict)
+	case ch.ProviderID != line.ID || ch.BRCode != line.Code:
+		w.Errorf("the same charge again: got %q with code %q, want %q with code %q", ch.ProviderID, ch.BRCode, line.ID, line.Code)
+	}
+	in.Amount++
+	_, err := w.provider.CreateCharge(w.Context(), in)
+	w.wantKind("the same id with another amount", err, providers.Conflict)
+	if n := len(w.Simulator.Charges()); n != 1 {
+		w.Errorf("the provider has %d charges, want 1", n)
 	}
 }
 

@@ -132,6 +132,13 @@ var mutants = []mutant{
 		in.Amount = money.Amount(float32(in.Amount))
 		return s.CreateCharge(ctx, in)
 	})},
+	{name: "idempotent by its own word alone", killer: "idempotent", change: func(s sound) providers.Charger {
+		return tampered{sound: s, caps: func() providers.Caps {
+			c := s.Caps()
+			c.Idempotent = true
+			return c
+		}}
+	}},
 	{name: "wrong expiry", killer: "create", change: creating(func(ctx context.Context, s sound, in providers.Intent) (providers.Charge, error) {
 		in.Expiry += 3 * time.Hour
 		return s.CreateCharge(ctx, in)

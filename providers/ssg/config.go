@@ -2,10 +2,8 @@ package ssg
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"net/mail"
-	"net/url"
 	"regexp"
 	"strings"
 	"time"
@@ -14,6 +12,7 @@ import (
 
 	"github.com/ssg-safe/agent/pix"
 	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/providers/internal/settings"
 	"github.com/ssg-safe/agent/redact"
 )
 
@@ -74,11 +73,9 @@ func (c Config) Format(f fmt.State, _ rune) {
 // Validate returns all problems of the configuration, joined, each a
 // [providers.FieldError].
 func (c Config) Validate() error {
-	var errs []error
-	wrong := func(field, problem, remedy string) {
-		errs = append(errs, &providers.FieldError{Field: field, Problem: problem, Remedy: remedy})
-	}
-	c.validateURL(wrong)
+	var ps settings.Problems
+	wrong := ps.Add
+	ps.URL("base_url", c.BaseURL, c.AllowInsecureHTTP)
 	if c.ClientID == "" {
 		wrong("client_id", "missing", "ask SSG for the client credentials of this installation")
 	}
@@ -99,41 +96,10 @@ func (c Config) Validate() error {
 			}
 		}
 	})
-	for _, h := range c.LocationHosts {
-		if !isHost(h) {
-			wrong("location_hosts", "not a bare host name: "+quote(h), "write it like pix.example.com, without scheme, port or path")
-		}
-	}
-	if c.CodeCheck != "" && c.CodeCheck != CheckStrict && c.CodeCheck != CheckWarn {
-		wrong("code_check", "unknown word "+quote(c.CodeCheck), `use "strict" or "warn"`)
-	}
-	if strings.ContainsFunc(c.UserAgent, func(r rune) bool { return r < ' ' || r > '~' }) {
-		wrong("user_agent", "not printable ASCII", "")
-	}
-	if c.RequestsPerSecond < 0 || c.RequestsPerSecond > 1000 {
-		wrong("requests_per_second", "outside 1–1000", "leave it out for 2")
-	}
-	return errors.Join(errs...)
-}
-
-func (c Config) validateURL(wrong func(field, problem, remedy string)) {
-	if c.BaseURL == "" {
-		wrong("base_url", "missing", "")
-		return
-	}
-	u, err := url.Parse(c.BaseURL)
-	switch {
-	case err != nil || u.Host == "" || u.Opaque != "":
-		wrong("base_url", "not a URL", "write it like https://host/path")
-	case u.User != nil:
-		wrong("base_url", "holds credentials", "put them into client_id and client_secret")
-	case u.RawQuery != "" || u.Fragment != "" || u.ForceQuery:
-		wrong("base_url", "has a query or a fragment", "end it after the path")
-	case u.Scheme == "http" && !c.AllowInsecureHTTP:
-		wrong("base_url", "plain HTTP", "use https, or a VPN with allow_insecure_http = true")
-	case u.Scheme != "http" && u.Scheme != "https":
-		wrong("base_url", "unknown scheme "+quote(u.Scheme), "use https")
-	}
+	ps.Hosts("location_hosts", c.LocationHosts)
+	ps.Word("code_check", c.CodeCheck, CheckStrict, CheckWarn)
+	ps.Client(c.UserAgent, c.RequestsPerSecond)
+	return ps.Err()
 }
 
 // payerField is a payer field by its configuration name.
@@ -236,14 +202,6 @@ func allDigits(s string) bool {
 
 func isUpper(b byte) bool { return 'A' <= b && b <= 'Z' }
 
-var (
-	uuidForm = regexp.MustCompile(`^[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
-	hostForm = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?$`)
-)
+var uuidForm = regexp.MustCompile(`^[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 
 func isUUID(s string) bool { return uuidForm.MatchString(s) }
-
-func isHost(s string) bool { return hostForm.MatchString(strings.ToLower(s)) }
-
-// quote shows a configured word that is no secret.
-func quote(s string) string { return `"` + providers.Hidden{}.Clean(s) + `"` }

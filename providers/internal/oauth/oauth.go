@@ -50,6 +50,9 @@ type Config struct {
 	// Life is how long a token lives whose answer does not say so; such an answer
 	// may also leave out that it is a bearer token. Zero: both are required.
 	Life time.Duration
+	// Stale reports whether a 401 is about the token; nil: each one is. One that
+	// is not comes back as any other answer.
+	Stale func(providers.Answer) bool
 }
 
 // Session makes authorised calls. It is safe for concurrent use.
@@ -81,8 +84,7 @@ func (s *Session) Send(ctx context.Context, c providers.Call, reserve int, body 
 
 // Do makes a call: token, request, and after a 401 one new token and one
 // repeat. finish completes each sending at the last moment, when it has waited
-// for token and limit: body, headers of their own time; the call's header is its
-// to change. reserve is how many further requests the limit must then still have
+// for token and limit: body, headers of their own time; the call's header is its to change. reserve is how many further requests the limit must then still have
 // room for, so that reads leave room for a create.
 //
 // Any answer comes back, a second 401 too, with the call as it was sent; what it
@@ -114,7 +116,7 @@ func (s *Session) Do(ctx context.Context, c providers.Call, reserve int, finish 
 		switch {
 		case err != nil:
 			return call, providers.Answer{}, err
-		case a.Status != http.StatusUnauthorized:
+		case a.Status != http.StatusUnauthorized || s.cfg.Stale != nil && !s.cfg.Stale(a):
 			s.tokens.answered(true)
 			return call, a, nil
 		case stale != 0:

@@ -1,0 +1,263 @@
+package bspay
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"iter"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/redact"
+)
+
+const (
+	pageSize = 100 // the most that the API gives
+	// maxPages bounds a search, at 2,000 transactions: beyond it nothing is said
+	// rather than "not there".
+	maxPages = 20
+	// searchDays is how far back a search goes: the longest life of a charge, and
+	// a day more because nobody says whose midnight the dates are counted by.
+	searchDays = 3
+)
+
+// list asks for one page of transactions.
+func (c *Client) list(ctx context.Context, op string, page int, q listRequest) (reply, []object, error) {
+	q.Page = page
+	if q.PageSize == 0 {
+		q.PageSize = pageSize
+	}
+	r, _, err := c.ask(ctx, request{op: op, method: http.MethodPost, path: "/v2/account/transactions/list", reserve: 1, body: q})
+	if err != nil {
+		return r, nil, err
+	}
+	list, err := rows(r.data)
+	if err != nil {
+		return r, nil, c.contract(r, err)
+	}
+	return r, list, nil
+}
+
+// find looks for the charge with our id, or if we have none ("") with the
+// provider's. With both the row must have both.
+func (c *Client) find(ctx context.Context, op, ours, theirs string) (reply, object, error) {
+	q := listRequest{Type: "cashin", ExternalID: ours}
+	if ours == "" {
+		q = listRequest{Type: "cashin", TransactionID: theirs}
+	}
+	if !isID(ours + theirs) {
+		return reply{}, nil, c.http.Fail(providers.Call{Op: op}, providers.Invalid, providers.Answer{}, "invalid_id", "no id to look for", nil)
+	}
+	r, list, err := c.list(ctx, op, 1, q)
+	if err != nil {
+		return r, nil, err
+	}
+	o, err := c.pick(r, list, ours, theirs)
+	if o != nil || err != nil {
+		return r, o, err
+	}
+	// The filter is not promised: it may be ignored, or mean something else.
+	now, _ := c.clock.now()
+	q = listRequest{From: date(now.AddDate(0, 0, -searchDays)), To: date(now.AddDate(0, 0, 1))}
+	for page := 1; page <= maxPages; page++ {
+		if r, list, err = c.list(ctx, op, page, q); err != nil {
+			return r, nil, err
+		}
+		o, err := c.pick(r, list, ours, theirs)
+		if o != nil || err != nil {
+			return r, o, err
+		}
+		if len(list) < pageSize {
+			return r, nil, c.http.Fail(r.call, providers.NotFound, r.answer, "", "no such transaction in the list", nil)
+		}
+	}
+	return r, nil, c.http.Fail(r.call, providers.Contract, r.answer, "", "the list has too many transactions to find one without its filter", nil)
+}
+
+// pick chooses the row that is ours; nil: none is.
+func (c *Client) pick(r reply, list []object, ours, theirs string) (object, error) {
+	var found object
+	for _, o := range list {
+		if kind := o.text("type"); kind != "" && kind != "cashin" {
+			continue
+		}
+		id := o.text("transaction_id", "id")
+		if ours != "" && o.text("external_id") != ours || ours == "" && id != theirs {
+			continue
+		}
+		switch {
+		case found == nil || found.text("transaction_id", "id") == id: // a page that moved shows a row twice
+			found = o
+		default:
+			return nil, c.http.Fail(r.call, providers.Security, r.answer, "wrong_echo", "two transactions have our id", nil)
+		}
+	}
+	if found != nil && theirs != "" && found.text("transaction_id", "id") != theirs {
+		return nil, c.http.Fail(r.call, providers.Security, r.answer, "wrong_echo", "the transaction with our id is another one", nil)
+	}
+	return found, nil
+}
+
+func date(t time.Time) string { return t.UTC().Format(time.DateOnly) }
+
+// Transactions goes through the list of transactions. Dates go out one day wider
+// at both ends, because the API does not say by whose midnight it counts, and
+// rows are bounded here; a row that tells no time passes.
+func (c *Client) Transactions(ctx context.Context, q providers.TransactionQuery) iter.Seq2[providers.Transaction, error] {
+	return func(yield func(providers.Transaction, error) bool) {
+		now, _ := c.clock.now()
+		if q.From.IsZero() {
+			q.From = now.AddDate(0, 0, -1)
+		}
+		if q.To.IsZero() {
+			q.To = now.AddDate(0, 0, 1)
+		}
+		filter := listRequest{
+			Status: q.Word, Type: q.Kind, Currency: q.Currency,
+			From: date(q.From.AddDate(0, 0, -1)), To: date(q.To.AddDate(0, 0, 1)),
+		}
+		for page := 1; ; page++ {
+			r, list, err := c.list(ctx, "transactions", page, filter)
+			if err != nil {
+				yield(providers.Transaction{}, err)
+				return
+			}
+			for _, o := range list {
+				t, err := o.transaction()
+				if err != nil {
+					yield(providers.Transaction{}, c.contract(r, err))
+					return
+				}
+				t.Digest = r.answer.Digest
+				outside := !t.At.IsZero() && (t.At.Before(q.From) || !t.At.Before(q.To))
+				if outside || q.Kind != "" && t.Kind != "" && t.Kind != q.Kind || q.Word != "" && t.Word != q.Word || q.Currency != "" && t.Currency != q.Currency {
+					continue
+				}
+				if !yield(t, nil) {
+					return
+				}
+			}
+			if len(list) < pageSize {
+				return
+			}
+		}
+	}
+}
+
+// get reads something of the account.
+func (c *Client) get(ctx context.Context, op, path string) (reply, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	r, _, err := c.ask(ctx, request{op: op, method: http.MethodGet, path: path, reserve: 1})
+	return r, err
+}
+
+// Balance reads what the account holds. The document does not show the answer:
+// objects that name their currency, and objects or amounts under a currency's
+// name, are found at whatever depth.
+func (c *Client) Balance(ctx context.Context) ([]providers.Balance, error) {
+	r, err := c.get(ctx, "balance", "/v2/account/balance")
+	if err != nil {
+		return nil, err
+	}
+	data, err := decode(r.data)
+	if err != nil {
+		return nil, c.contract(r, err)
+	}
+	found := balances(data, "", nil)
+	if len(found) == 0 {
+		return nil, c.contract(r, errors.New("data holds no balance that can be read"))
+	}
+	return found, nil
+}
+
+// balances adds those found in v, which lies under a currency's name ("": none).
+func balances(v any, currency string, found []providers.Balance) []providers.Balance {
+	switch v := v.(type) {
+	case []any:
+		for _, inner := range v {
+			found = balances(inner, "", found)
+		}
+	case map[string]any:
+		o := object(v)
+		b := providers.Balance{
+			Currency: cmp.Or(o.text("currency"), currency), Available: o.text("available", "available_balance", "balance", "amount"),
+			Blocked: o.text("blocked", "blocked_balance", "locked"),
+		}
+		if isCurrency(b.Currency) && isDecimal(b.Available) && (b.Blocked == "" || isDecimal(b.Blocked)) {
+			return append(found, b)
+		}
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			under := ""
+			if isCurrency(name) {
+				under = name
+			}
+			found = balances(v[name], under, found)
+		}
+	case json.Number, string:
+		if amount := (object{"": v}).text(""); currency != "" && isDecimal(amount) {
+			found = append(found, providers.Balance{Currency: currency, Available: amount})
+		}
+	}
+	return found
+}
+
+// reports are what the provider tells in its own words.
+var reports = map[string]string{
+	"limits": "/v2/account/limits", "fees": "/v2/account/fees", "profile": "/v2/account/info/profile",
+}
+
+// Reports returns "fees", "limits" and "profile".
+func (c *Client) Reports() []string { return slices.Sorted(maps.Keys(reports)) }
+
+// Report returns one of them.
+func (c *Client) Report(ctx context.Context, name string) (json.RawMessage, error) {
+	path, ok := reports[name]
+	if !ok {
+		return nil, c.http.Fail(providers.Call{Op: "report"}, providers.Invalid, providers.Answer{}, "", "there is no such report", nil)
+	}
+	r, err := c.get(ctx, name, path)
+	if err != nil {
+		return nil, err
+	}
+	return c.told(r)
+}
+
+// told is the data of an answer for people: what is personal by the name of its
+// field is masked, and other texts are cleaned of what looks like it.
+func (c *Client) told(r reply) (json.RawMessage, error) {
+	v, err := decode(r.data)
+	if err != nil {
+		return nil, c.contract(r, err)
+	}
+	return json.Marshal(clean(r.call.Hide, "", v))
+}
+
+func clean(hide providers.Hidden, field string, v any) any {
+	switch v := v.(type) {
+	case string:
+		switch field = strings.ToLower(field); {
+		case strings.Contains(field, "name"):
+			return redact.Name(v).String()
+		case field == "document" || field == "cpf" || field == "cnpj" || field == "tax_id":
+			return redact.Document(v).String()
+		case strings.Contains(field, "mail"), strings.Contains(field, "phone"), strings.Contains(field, "address"), strings.Contains(field, "birth"):
+			return redact.Text(v).String()
+		}
+		return hide.Clean(v)
+	case []any:
+		for i := range v {
+			v[i] = clean(hide, field, v[i])
+		}
+	case map[string]any:
+		for name := range v {
+			v[name] = clean(hide, name, v[name])
+		}
+	}
+	return v
+}
