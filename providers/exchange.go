@@ -127,6 +127,11 @@ func (h *HTTP) do(ctx context.Context, c Call) (Answer, error) {
 	if err != nil {
 		return Answer{}, h.Fail(c, Invalid, Answer{}, "", "request cannot be built", err)
 	}
+	if len(c.Body) == 0 {
+		// Without a body a GET is one that net/http repeats by itself when the
+		// connection breaks.
+		req.Body, req.GetBody = io.NopCloser(bytes.NewReader(nil)), nil
+	}
 	for name, values := range c.Header {
 		req.Header[http.CanonicalHeaderKey(name)] = values
 	}

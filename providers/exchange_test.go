@@ -155,6 +155,31 @@ func TestPhases(t *testing.T) {
 	})
 }
 
+// TestNotRepeated: package net/http repeats a GET by itself when a connection
+// that was used before breaks; a call is one request.
+func TestNotRepeated(t *testing.T) {
+	var requests atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if requests.Add(1) > 1 {
+			panic(http.ErrAbortHandler)
+		}
+		if r.ContentLength != 0 || len(r.TransferEncoding) > 0 {
+			t.Errorf("a GET with a body: %d %v", r.ContentLength, r.TransferEncoding)
+		}
+	}))
+	defer server.Close()
+	h := &HTTP{Provider: "test", Transport: newTransport(t)}
+	call := Call{Op: "status", Method: http.MethodGet, URL: server.URL}
+	if _, err := h.Do(t.Context(), call); err != nil {
+		t.Fatal(err)
+	}
+	_, err := h.Do(t.Context(), call)
+	wantKind(t, err, Ambiguous)
+	if n := requests.Load(); n != 2 {
+		t.Errorf("%d requests for two calls", n)
+	}
+}
+
 // TestSwitchedProtocols: after a 101 net/http gives the connection away, and
 // the context does not end its reads any more.
 func TestSwitchedProtocols(t *testing.T) {

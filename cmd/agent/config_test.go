@@ -69,8 +69,11 @@ func loadExample(t *testing.T, path string, change func(string) string) (Config,
 		t.Fatal(err)
 	}
 	secrets := t.TempDir()
-	for _, name := range []string{"ssg.secret", "mqtt.password"} {
-		if err := os.WriteFile(filepath.Join(secrets, name), []byte(testSecret+"\n"), 0o600); err != nil {
+	for name, text := range map[string]string{
+		"ssg.secret": testSecret, "mqtt.password": testSecret, "bacen.secret": testSecret, "bacen.app_key": testSecret,
+		"bacen.pem": clientPair(t, 365*24*time.Hour),
+	} {
+		if err := os.WriteFile(filepath.Join(secrets, name), []byte(text+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -88,6 +91,7 @@ func TestExamples(t *testing.T) {
 		"../../configs/kiosk-serial.toml": canPay,
 		"../../configs/headless.toml":     canPay,
 		"../../configs/simulator.toml":    nil,
+		"../../configs/bank-pix-api.toml": nil,
 	}
 	files, err := filepath.Glob("../../configs/*.toml")
 	if err != nil {
@@ -149,42 +153,56 @@ func TestExampleValues(t *testing.T) {
 // hash is a key that an example shows with its default.
 var hash = regexp.MustCompile(`(?m)^#([a-z_]+ = )`)
 
-// The full example shows every key there is, and a key behind a "#" with its
-// default: removing all of them changes nothing.
+// The examples show every key there is, the full one all that every terminal has,
+// and a key behind a "#" with its default: removing all of them changes nothing.
 func TestFullExample(t *testing.T) {
-	const path = "../../configs/kiosk-serial.toml"
-	without, _ := loadExample(t, path, unchanged)
-	with, f := loadExample(t, path, func(s string) string { return hash.ReplaceAllString(s, "$1") })
-	if err := f.Err(); err != nil {
-		t.Fatal(err)
+	files, err := filepath.Glob("../../configs/*.toml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no examples: %v", err)
 	}
-	if diff := cmp.Diff(plain(without), plain(with)); diff != "" {
-		t.Errorf("the defaults it shows are not those of the program (-program +file):\n%s", diff)
-	}
-
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var tree map[string]any
-	if err := toml.Unmarshal(hash.ReplaceAll(text, []byte("$1")), &tree); err != nil {
-		t.Fatal(err)
+	var trees []map[string]any
+	for _, path := range files {
+		without, _ := loadExample(t, path, unchanged)
+		with, f := loadExample(t, path, func(s string) string { return hash.ReplaceAllString(s, "$1") })
+		if err := f.Err(); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(plain(without), plain(with)); diff != "" {
+			t.Errorf("%s: the defaults it shows are not those of the program (-program +file):\n%s", path, diff)
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var tree map[string]any
+		if err := toml.Unmarshal(hash.ReplaceAll(text, []byte("$1")), &tree); err != nil {
+			t.Fatal(err)
+		}
+		if trees = append(trees, tree); strings.HasSuffix(path, "kiosk-serial.toml") {
+			trees[0], trees[len(trees)-1] = tree, trees[0]
+		}
 	}
 	for _, k := range keysOf(reflect.TypeFor[Config](), "") {
-		if !shows(tree, strings.Split(k, ".")) {
-			t.Errorf("it does not show %s", k)
+		in := trees[:1]
+		for _, f := range families {
+			if own := "provider." + f.name; k == own || strings.HasPrefix(k, own+".") {
+				in = trees
+			}
+		}
+		if !slices.ContainsFunc(in, func(tree map[string]any) bool { return shows(tree, strings.Split(k, ".")) }) {
+			t.Errorf("no example shows %s", k)
 		}
 	}
 }
 
 // plain is a configuration for comparison: the redacting types would compare as
-// what they print.
+// what they print, and every load has secrets in a folder of its own.
 func plain(c Config) string {
 	s := fmt.Sprintf("%+v", c)
 	for _, p := range c.Providers {
-		s += fmt.Sprintf(" %s %+v", p.ClientSecret.Name, p.Payer)
+		s += fmt.Sprintf(" %s %+v %+v", p.ClientSecret.Name, p.Payer, p.Bacen)
 	}
-	return regexp.MustCompile(`0x[0-9a-f]+`).ReplaceAllString(s, "")
+	return regexp.MustCompile(`0x[0-9a-f]+|/00\d+/`).ReplaceAllString(s, "")
 }
 
 func shows(tree any, path []string) bool {

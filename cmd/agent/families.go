@@ -21,14 +21,20 @@ import (
 // type = "…" and --provider may say. The first one is the demo's. A new provider
 // is a package below providers and a file here with its row; settings that no
 // other has are a sub-table of [ProviderConfig].
-var families = []family{ssgFamily}
+var families = []family{ssgFamily, bacenFamily}
 
 // family is one row.
 type family struct {
 	// name is what configuration and command line call it.
 	name string
-	// open makes the adapter of a checked configuration over a transport.
-	open func(ProviderConfig, http.RoundTripper, *slog.Logger) (terminal.Route, error)
+	// transport is its way to the network; nil: [providers.NewTransport].
+	transport func(ProviderConfig) (http.RoundTripper, error)
+	// open makes the adapter of a provider in a checked configuration, over a
+	// transport.
+	open func(Config, ProviderConfig, http.RoundTripper, *slog.Logger) (terminal.Route, error)
+	// own reports whether the sub-table of its own settings is there; nil: it has
+	// none.
+	own func(ProviderConfig) bool
 	// check reports what is wrong with a [[provider]] table, which is at the
 	// path at; checkMerchant what this provider asks of a merchant's table (nil:
 	// nothing).
@@ -173,16 +179,31 @@ func openRoutes(cfg Config, over http.RoundTripper, log *slog.Logger) (map[strin
 			return nil, fmt.Errorf("provider %s: %w", p.Name, err)
 		}
 		way := over
-		if way == nil {
+		switch {
+		case way != nil:
+		case f.transport == nil:
 			way = providers.NewTransport()
+		default:
+			if way, err = f.transport(p); err != nil {
+				return nil, fmt.Errorf("provider %s: %w", p.Name, err)
+			}
 		}
-		route, err := f.open(p, way, log.With("provider", p.Name))
+		route, err := f.open(cfg, p, way, log.With("provider", p.Name))
 		if err != nil {
 			return nil, fmt.Errorf("provider %s: %w", p.Name, err)
 		}
 		routes[p.Name] = route
 	}
 	return routes, nil
+}
+
+// tables refuses the settings of other families than the provider's own.
+func (ps *problems) tables(p ProviderConfig, at string) {
+	for _, f := range families {
+		if f.name != p.Type && f.own != nil && f.own(p) {
+			ps.fail(at+"."+f.name, fmt.Sprintf("is for a provider of type = %q", f.name), "remove the table, or correct type")
+		}
+	}
 }
 
 // adapter reports what an adapter found in its configuration. names are the

@@ -17,7 +17,7 @@ import (
 // ssgFamily is the SSG PIX middleware.
 var ssgFamily = family{
 	name: ssg.Name,
-	open: func(p ProviderConfig, over http.RoundTripper, log *slog.Logger) (terminal.Route, error) {
+	open: func(_ Config, p ProviderConfig, over http.RoundTripper, log *slog.Logger) (terminal.Route, error) {
 		return ssg.New(ssgConfig(p), over, log)
 	},
 	check: checkSSG,

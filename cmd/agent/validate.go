@@ -179,6 +179,7 @@ func (p ProviderConfig) validate(ps *problems, at string) {
 		ps.fail(at+".name", "is not a plain name", plainNameRemedy)
 	}
 	if f, err := familyOf(p.Type); err == nil { // the schema reports another word
+		ps.tables(p, at)
 		f.check(ps, p, at)
 	}
 }

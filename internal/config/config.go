@@ -220,6 +220,8 @@ func readFile(path string, max int64) ([]byte, os.FileMode, error) {
 //	                  value, of text its characters, of slices their entries
 //	mask:"true"       personal: the value does not appear in excerpts or messages
 //	                  (nor do those of types of package redact)
+//	whole:"true"      of a secret: it is a file of many lines, such as a private
+//	                  key, and not a word
 //
 // Decode panics when a tag or a type is none of these: that is a mistake in the
 // program, which any test finds.

@@ -32,6 +32,7 @@ type field struct {
 	oneOf        []string
 	least, most  string
 	masked       bool
+	whole        bool // of secrets: a file of any content
 	table        bool // a struct or a pointer to one
 	tables, list bool // slices of structs, of strings
 }
@@ -54,6 +55,7 @@ func fieldsOf(t reflect.Type) []field {
 			most:     sf.Tag.Get("max"),
 			masked:   sf.Tag.Get("mask") == "true" || strings.HasSuffix(sf.Type.PkgPath(), "/redact") || sf.Type == secretType,
 		}
+		f.whole = sf.Tag.Get("whole") == "true"
 		f.def, f.hasDefault = sf.Tag.Lookup("default")
 		switch {
 		case isLeaf(sf.Type):

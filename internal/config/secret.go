@@ -41,8 +41,9 @@ var (
 	credentialName = regexp.MustCompile(`^[a-z][a-z0-9._-]{0,31}$`)
 )
 
-// secret decodes a reference and reads what it refers to.
-func (d *decoder) secret(n *node, path string) Secret {
+// secret decodes a reference and reads what it refers to: one line, unless whole
+// says that it is a file of any content.
+func (d *decoder) secret(n *node, path string, whole bool) Secret {
 	if n.kind != tableNode {
 		d.fail(n, path, "a secret is not written into this file", "refer to it: "+secretForms)
 		return Secret{}
@@ -68,8 +69,9 @@ func (d *decoder) secret(n *node, path string) Secret {
 		return Secret{}
 	}
 	at := join(path, s.Source)
-	value, complaint, remedy := d.readSecret(n, at, s)
+	value, complaint, remedy := d.readSecret(n, at, s, whole)
 	if complaint != "" {
+		d.file.failed[path] = true
 		d.fail(n.fields[s.Source], at, complaint, remedy)
 		return Secret{}
 	}
@@ -79,7 +81,7 @@ func (d *decoder) secret(n *node, path string) Secret {
 
 // readSecret finds the value of a reference. No value and no complaint is a
 // credential that is not to be had here.
-func (d *decoder) readSecret(n *node, path string, s Secret) (value, complaint, remedy string) {
+func (d *decoder) readSecret(n *node, path string, s Secret, whole bool) (value, complaint, remedy string) {
 	lookup := d.opts.LookupEnv
 	if lookup == nil {
 		lookup = func(string) (string, bool) { return "", false }
@@ -131,7 +133,7 @@ func (d *decoder) readSecret(n *node, path string, s Secret) (value, complaint, 
 	switch {
 	case value == "":
 		return "", "the secret is empty", "put the secret there"
-	case strings.ContainsFunc(value, unicode.IsControl):
+	case !whole && strings.ContainsFunc(value, unicode.IsControl):
 		return "", "the secret has more than one line, or other control characters", "put the secret alone there"
 	}
 	return value, "", ""

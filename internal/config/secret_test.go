@@ -24,6 +24,27 @@ func decodeSecret(t *testing.T, text string, opts Options) (Secret, []string) {
 	return h.Secret, places(f.Problems())
 }
 
+// A private key has many lines; what says that a secret is a word keeps a key that
+// was named by mistake from being sent as one.
+func TestWholeSecret(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "key.pem")
+	const key = "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----"
+	write(t, path, key+"\n", 0o600)
+	var h struct {
+		Key  Secret `toml:"key" whole:"true"`
+		Word Secret `toml:"word"`
+	}
+	f := Decode("f.toml", fmt.Appendf(nil, "key = { file = %q }\nword = { file = %[1]q }\n", path), &h, Options{})
+	if got := h.Key.Value.Reveal(); got != key {
+		t.Errorf("got %q", got)
+	}
+	f.Report(Problem{Path: "word", Message: "is missing"}) // it could not be read, and nothing more is to be said
+	want := []string{"2:17 word.file: the secret has more than one line, or other control characters"}
+	if diff := cmp.Diff(want, places(f.Problems())); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+}
+
 func TestSecretSources(t *testing.T) {
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }

@@ -167,7 +167,7 @@ func checkNotFound(w *world) {
 	if w.reader == nil {
 		return
 	}
-	ch, err := w.reader.GetCharge(w.Context(), providers.Ref{ProviderID: "0f0e0d0c-0000-4000-8000-000000000000"})
+	ch, err := w.reader.GetCharge(w.Context(), providers.Ref{ProviderID: w.Absent})
 	w.wantKind("a charge nobody made", err, providers.NotFound)
 	if ch.Status != "" {
 		w.Errorf("got status %q together with an error", ch.Status)
@@ -223,7 +223,7 @@ func checkNotSent(w *world) {
 		_, err := w.provider.CreateCharge(w.Context(), w.Intent(1, 100))
 		w.wantKind("create "+when, err, providers.NotSent)
 		if w.reader != nil {
-			_, err = w.reader.GetCharge(w.Context(), providers.Ref{ProviderID: "0f0e0d0c-0000-4000-8000-000000000000"})
+			_, err = w.reader.GetCharge(w.Context(), providers.Ref{ProviderID: w.Absent})
 			w.wantKind("status "+when, err, providers.NotSent)
 		}
 		w.wire.set(func(l *wire) { l.refuse = false })
