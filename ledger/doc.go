@@ -15,9 +15,10 @@
 //
 //	v         1; Decode refuses any other
 //	epoch     which life of the store file; sequences start again in each
-//	seq       1, 2, 3, … without gaps
+//	seq       1, 2, 3, … without gaps, from 1 again in a new epoch
 //	prev      SHA-256 of the bytes of the entry before, lower-case hex; the
-//	          first one has 64 zeros
+//	          first one of a new ledger has 64 zeros, and the first one of a
+//	          later epoch the hash of the last one before it ([BeginEpoch])
 //	at        wall   UTC with milliseconds, "2026-01-02T03:04:05.678Z"
 //	          boot   id of the system's boot
 //	          up_ms  clock since that boot, suspend included, milliseconds

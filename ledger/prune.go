@@ -87,13 +87,12 @@ func acknowledged(tx *bbolt.Tx, consumers []string) (Position, error) {
 
 // wanted is the newest entry, not after end, that may go by number or age.
 func (r Retention) wanted(tx *bbolt.Tx, anchor, end Position) (Position, error) {
-	head, err := GetHead(tx)
-	if err != nil {
-		return Position{}, err
-	}
 	want := anchor
-	if held := head.Seq - anchor.Seq; r.Entries > 0 && held > r.Entries {
-		want.Seq = min(head.Seq-r.Entries, end.Seq)
+	if r.Entries > 0 {
+		var err error
+		if want, err = r.surplus(tx, anchor, end); err != nil {
+			return Position{}, err
+		}
 	}
 	if r.Before.IsZero() {
 		return want, nil
@@ -119,6 +118,29 @@ func (r Retention) wanted(tx *bbolt.Tx, anchor, end Position) (Position, error) 
 	return want, nil
 }
 
+// surplus is the newest entry, not after end, that is more than r.Entries; the
+// anchor when there are not so many.
+func (r Retention) surplus(tx *bbolt.Tx, anchor, end Position) (Position, error) {
+	head, err := GetHead(tx)
+	if err != nil {
+		return Position{}, err
+	}
+	newest := anchor
+	if head.Epoch == anchor.Epoch {
+		newest.Seq = max(anchor.Seq, head.Seq-min(head.Seq, r.Entries))
+	} else if first, ok := Last(tx, r.Entries); ok {
+		c := tx.Bucket(bEntries).Cursor()
+		c.Seek(first.key())
+		if k, _ := c.Prev(); k != nil {
+			newest, _ = positionOf(k)
+		}
+	}
+	if end.Before(newest) {
+		return end, nil
+	}
+	return newest, nil
+}
+
 func (q Quality) trusted() bool { return q == Synced || q == Anchored }
 
 // checkpoint chooses the last signed checkpoint after anchor and not after
@@ -132,7 +154,7 @@ func (r Retention) checkpoint(tx *bbolt.Tx, anchor, limit Position) (Head, bool,
 	found := false
 	c := tx.Bucket(bCheckpoints).Cursor()
 	for k, v := c.Seek(Position{anchor.Epoch, anchor.Seq + 1}.key()); k != nil && bytes.Compare(k, limit.key()) <= 0; k, v = c.Next() {
-		if pos, _ := positionOf(k); found && pos.Seq-anchor.Seq > most {
+		if pos, _ := positionOf(k); found && (pos.Epoch != anchor.Epoch || pos.Seq-anchor.Seq > most) {
 			break
 		}
 		s, err := readCheckpoint(k, v)

@@ -92,10 +92,8 @@ func verifyEntry(ops *bbolt.Bucket, last Head, pos Position, raw []byte, r *Repo
 		return broken("%w", err)
 	case e.Position() != pos:
 		return broken("it says it is %v", e.Position())
-	case pos.Epoch != last.Epoch || pos.Seq != last.Seq+1:
-		return broken("it follows %v", last.Position)
-	case !last.Hash.is(e.Prev):
-		return broken("it names %s as the hash of %v, which is %v", e.Prev, last.Position, last.Hash)
+	case !e.Follows(last):
+		return broken("it does not follow %v, whose hash is %v: its prev is %s", last.Position, last.Hash, e.Prev)
 	}
 	digest := sha256.Sum256(raw[content:])
 	row := ops.Get([]byte(e.Op))

@@ -54,6 +54,37 @@ const checkBegins = "store-check: begins\n"
 // child that was killed from outside, or never came to look, is no evidence.
 // Other errors: ErrNotExist, ErrLocked, ErrNewer, ErrCheckTimeout.
 func BootCheck(ctx context.Context, o Options) error {
+	err := Examine(ctx, o)
+	d, damaged := errors.AsType[*DamageError](err)
+	if !damaged {
+		return err
+	}
+	if err := quarantine(o.Path, d.Report, time.Now()); err != nil {
+		return fmt.Errorf("%w (and moving it aside failed: %w)", d, err)
+	}
+	return refuseQuarantined(o.Path)
+}
+
+// DamageError is what [Examine] found in a store file. It is an ErrCorrupt.
+type DamageError struct {
+	Path string
+	// Report is all that the check said.
+	Report string
+}
+
+// Error names the file and the first thing found.
+func (e *DamageError) Error() string {
+	first, _, _ := strings.Cut(e.Report, "\n")
+	return fmt.Sprintf("check store %s: %v: %s", e.Path, ErrCorrupt, first)
+}
+
+// Is makes errors.Is(err, ErrCorrupt) true.
+func (*DamageError) Is(target error) bool { return target == ErrCorrupt }
+
+// Examine is [BootCheck] for a look that changes nothing: a damaged file stays
+// where it is, and comes back as a [*DamageError]. One that lies in quarantine
+// already is ErrCorrupt too.
+func Examine(ctx context.Context, o Options) error {
 	if err := refuseQuarantined(o.Path); err != nil {
 		return err
 	}
@@ -80,10 +111,7 @@ func BootCheck(ctx context.Context, o Options) error {
 	case checkFailed:
 		return fmt.Errorf("check store: %s", report)
 	}
-	if err := quarantine(o.Path, report, time.Now()); err != nil {
-		return fmt.Errorf("check store %s: %w: %s (and moving it aside failed: %w)", o.Path, ErrCorrupt, report, err)
-	}
-	return refuseQuarantined(o.Path)
+	return &DamageError{o.Path, report}
 }
 
 // runCheck returns the child's exit code, or checkDied, and what it said.

@@ -367,23 +367,3 @@ func TestSecondOpenIsRefused(t *testing.T) {
 		}
 	}
 }
-
-func TestBackupWhileInUse(t *testing.T) {
-	o := filled(t, 30)
-	s := storetest.Run(t, o)
-	copied := o
-	copied.Path = filepath.Join(t.TempDir(), "backup.db")
-	f, err := os.Create(copied.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(s.Backup(f), f.Truncate(o.Size), f.Close()); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Commit(t.Context(), operation(30)); err != nil {
-		t.Fatal(err)
-	}
-	if got := len(entries(t, storetest.Run(t, copied))); got != 30 {
-		t.Errorf("%d entries in the backup", got)
-	}
-}

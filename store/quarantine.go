@@ -34,7 +34,7 @@ func refuseQuarantined(path string) error {
 	if json.Unmarshal(raw, &note) != nil || note.File == "" {
 		note.File, note.Reason = "(see "+markerPath(path)+")", "its note cannot be read"
 	}
-	return fmt.Errorf("open store %s: %w: it lies in quarantine as %s: %s. Restore a backup or examine it, then remove %s",
+	return fmt.Errorf("open store %s: %w: it lies in quarantine as %s: %s. Restore a backup (ssg-agent store restore), or examine it and remove %s",
 		path, ErrCorrupt, note.File, note.Reason, markerPath(path))
 }
 

@@ -337,7 +337,8 @@ func (s *Store) awaitCommit() {
 	}
 }
 
-// Backup writes a consistent copy of the whole file while the store is in use.
+// Backup writes a consistent copy while the store is in use. The copy ends with
+// the last page in use; [Restore] makes a whole store of it.
 func (s *Store) Backup(w io.Writer) error {
 	err := s.View(func(tx *bbolt.Tx) error {
 		_, err := tx.WriteTo(w)

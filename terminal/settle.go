@@ -273,7 +273,7 @@ func SettleJobs(tx *bbolt.Tx, at ledger.Stamp, how Settlement, ids []uint64) ([]
 			return nil, err
 		}
 		_, err = ledger.Append(tx, at, ledger.Draft{
-			Op: fmt.Sprintf("queue/%d/%s/%d", id, how, head.Seq+1), Kind: "queue." + string(how), Actor: "operator",
+			Op: fmt.Sprintf("queue/%d/%s/%d/%d", id, how, head.Epoch, head.Seq+1), Kind: "queue." + string(how), Actor: "operator",
 			Data: struct {
 				Job      uint64 `json:"job"`
 				Kind     string `json:"kind"`

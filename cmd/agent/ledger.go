@@ -106,9 +106,9 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 				return usageError{errors.New("ledger list: --last is less than 0")}
 			}
 			return withLedger("ledger list", *data, func(tx *bbolt.Tx) error {
-				from, err := lastEntries(tx, last)
-				if err != nil {
-					return err
+				var from ledger.Position
+				if last > 0 {
+					from, _ = ledger.Last(tx, uint64(last))
 				}
 				if asJSON {
 					return ledger.WriteJSONL(g.stdout, tx, from)
@@ -120,15 +120,6 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one stored entry a line")
 	cmd.Flags().IntVarP(&last, "last", "n", 0, "only the last `N` entries; 0: all")
 	return cmd
-}
-
-// lastEntries is where the last n entries begin.
-func lastEntries(tx *bbolt.Tx, n int) (ledger.Position, error) {
-	head, err := ledger.GetHead(tx)
-	if n == 0 || err != nil || head.Seq < uint64(n) {
-		return ledger.Position{}, err
-	}
-	return ledger.Position{Epoch: head.Epoch, Seq: head.Seq - uint64(n) + 1}, nil
 }
 
 func listEntries(w io.Writer, tx *bbolt.Tx, from ledger.Position) error {

@@ -194,7 +194,7 @@ func TestQueueCommands(t *testing.T) {
 	}
 
 	_, out, _ = runMain(t, "ledger", "list", "--data", dir)
-	for _, want := range []string{"queue.retried", "queue.dropped", "queue/2/retried/4", "queue/1/dropped/6", "operator"} {
+	for _, want := range []string{"queue.retried", "queue.dropped", "queue/2/retried/1/4", "queue/1/dropped/1/6", "operator"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %s in the ledger:\n%s", want, out)
 		}

@@ -14,7 +14,6 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/ssg-safe/agent/device"
-	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/queue"
 	"github.com/ssg-safe/agent/store"
 	"github.com/ssg-safe/agent/terminal"
@@ -199,8 +198,7 @@ func settle(ctx context.Context, s *store.Store, how settlement, ids []uint64) (
 		defer close(ended)
 		_ = s.Run(running) // Commit returns its error
 	}()
-	clock := device.NewClock(time.Time{})
-	at := ledger.Stamp{Wall: clock.Wall(), Boot: clock.Boot(), Up: clock.Up(), Quality: ledger.Quality(clock.Quality())}
+	at := stampOf(device.NewClock(buildTime()))
 	var settled []queue.Job
 	err := s.Commit(ctx, store.Op{Name: "queue " + how.verb, Do: func(tx *bbolt.Tx) error {
 		jobs, err := terminal.SettleJobs(tx, at, how.what, ids)

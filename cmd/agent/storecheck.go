@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ssg-safe/agent/device"
+	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/store"
 )
 
@@ -30,14 +32,22 @@ func dataFlag(cmd *cobra.Command, data *string) {
 	_ = cmd.MarkPersistentFlagDirname("data") // fails for unknown flags only
 }
 
+// needData refuses a command that was not told whose data, or wrongly.
+func needData(command, data string) error {
+	if data == "" {
+		return usageError{fmt.Errorf("%s: whose data? Give --data DIRECTORY", command)}
+	}
+	if _, err := os.Stat(data); errors.Is(err, fs.ErrNotExist) {
+		return usageError{fmt.Errorf("%s: no directory %s", command, data)}
+	}
+	return nil
+}
+
 // openStore opens the store of a data directory. It words the two ways in which
 // that fails every day: nothing there, and an agent that runs.
 func openStore(command, data string, open func(store.Options) (*store.Store, error)) (*store.Store, error) {
-	if data == "" {
-		return nil, usageError{fmt.Errorf("%s: whose data? Give --data DIRECTORY", command)}
-	}
-	if _, err := os.Stat(data); errors.Is(err, fs.ErrNotExist) {
-		return nil, usageError{fmt.Errorf("%s: no directory %s", command, data)}
+	if err := needData(command, data); err != nil {
+		return nil, err
 	}
 	s, err := open(storeOptions(storePath(data), nil))
 	switch {
@@ -49,6 +59,11 @@ func openStore(command, data string, open func(store.Options) (*store.Store, err
 		return nil, fmt.Errorf("%s: %w", command, err)
 	}
 	return s, nil
+}
+
+// stampOf is the time by a clock, as entries have it.
+func stampOf(c *device.Clock) ledger.Stamp {
+	return ledger.Stamp{Wall: c.Wall(), Boot: c.Boot(), Up: c.Up(), Quality: ledger.Quality(c.Quality())}
 }
 
 // needCommand is the RunE of a command that only groups others.

@@ -433,7 +433,7 @@ func follows(head ledger.Head, raw []byte) (ledger.Head, error) {
 	switch {
 	case err != nil:
 		return ledger.Head{}, err
-	case e.Epoch != head.Epoch || e.Seq != head.Seq+1 || e.Prev != head.Hash.String():
+	case !e.Follows(head):
 		return ledger.Head{}, fmt.Errorf("%w: entry %v does not follow %v", ErrBroken, e.Position(), head.Position)
 	}
 	return ledger.Head{Position: e.Position(), Hash: ledger.HashOf(raw)}, nil
