@@ -165,7 +165,8 @@ func (w *work) takeFork(d *deviceWork, c *chainWork, part parting) (bool, error)
 		if part.at.Seq > next.Seq+back {
 			next.Seq = part.at.Seq - back
 		}
-		d.ack, d.ackHead = &wire.Ack{Epoch: c.Epoch, Want: &next}, true
+		// Without a head: the hub's is none of the device's, which would refuse it.
+		d.ack, d.ackHead = &wire.Ack{Epoch: c.Epoch, Want: &next}, false
 		return false, nil
 	}
 	branch, n, err := c.setAside(w.tx, d.Name, part.at)

@@ -200,6 +200,9 @@ func TestForkApproved(t *testing.T) {
 			if a.Want == nil {
 				break
 			}
+			if a.Seq != 0 {
+				t.Errorf("asked with the head %d, which is the other's", a.Seq)
+			}
 			from = a.Want.Seq
 		}
 		c.sendAll(1)

@@ -363,10 +363,14 @@ func (d *terminal) wantSilence() {
 	}
 }
 
-// wantWant expects to be asked for a position.
+// wantWant expects to be asked for a position, by an acknowledgement that the
+// terminal does not refuse: a head that it has, or none.
 func (d *terminal) wantWant(epoch, seq uint64) {
 	d.r.t.Helper()
 	a := d.ack()
+	if own := d.entries[ledger.Position{Epoch: a.Epoch, Seq: a.Seq}]; a.Seq > 0 && ledger.HashOf(own) != a.Head {
+		d.r.t.Errorf("%s is asked with the head %d/%d, which is none of its own", d.name, a.Epoch, a.Seq)
+	}
 	if a.Want == nil || *a.Want != (ledger.Position{Epoch: epoch, Seq: seq}) {
 		d.r.t.Errorf("%s: ack %d/%d want %v hold %q; expected to be asked for %d/%d", d.name, a.Epoch, a.Seq, a.Want, a.Hold, epoch, seq)
 	}

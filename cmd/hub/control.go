@@ -26,10 +26,13 @@ type desk struct {
 	store *bolt.Store
 	// hub is the one that runs; nil when none does.
 	hub *hub.Hub
+	// decided is set when something was decided, which the log is to say.
+	decided bool
 }
 
 // update writes what an operator decided.
 func (d *desk) update(ctx context.Context, fn func(hub.Tx) error) error {
+	d.decided = true
 	if d.hub != nil {
 		return d.hub.Update(ctx, fn)
 	}
@@ -200,9 +203,13 @@ func (c *control) serve(ctx context.Context, conn net.Conn) {
 		cancel()
 	})
 	out := &frames{conn: conn, out: json.NewEncoder(conn)}
-	g := &globals{stdout: stream(out.stdout), stderr: stream(out.stderr), args: o.Args, desk: c.desk}
-	code := run(ctx, g)
-	c.log.Info("command", "args", o.Args, "code", code)
+	own := *c.desk
+	code := run(ctx, &globals{stdout: stream(out.stdout), stderr: stream(out.stderr), args: o.Args, desk: &own})
+	level := slog.LevelDebug
+	if own.decided {
+		level = slog.LevelInfo
+	}
+	c.log.Log(ctx, level, "command", "args", o.Args, "code", code)
 	_ = out.send(answer{Code: &code}) // whoever does not hear it has seen no end
 }
 

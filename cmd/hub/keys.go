@@ -110,6 +110,7 @@ func (g *globals) onKeys(ctx context.Context, data string, do func(dir string) (
 		keys, err := do(keysPath(data))
 		return &keys, err
 	}
+	g.desk.decided = true
 	keys, err := do(keysPath(g.desk.data))
 	if err != nil {
 		return nil, err
