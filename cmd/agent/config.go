@@ -74,7 +74,7 @@ type MerchantConfig struct {
 	PixKey string `toml:"pix_key" mask:"true" required:"true" example:"+5511999990000"`
 	// The name of the [[provider]] that makes this merchant's charges.
 	Provider string `toml:"provider" required:"true" example:"ssg"`
-	// The merchant's account at the provider. SSG: account_id, a UUID. Bacen: none.
+	// The merchant's account at the provider. SSG: account_id, a UUID. The others: none.
 	Account string `toml:"account"`
 	// Lines at the head of every slip, such as the address. 48 characters fit on
 	// 80 mm paper, 32 on 58 mm.
@@ -90,7 +90,7 @@ type ProviderConfig struct {
 	// What merchants call it in provider = "…".
 	Name string `toml:"name" required:"true" example:"ssg"`
 	// Which provider it is.
-	Type string `toml:"type" required:"true" example:"ssg" oneof:"ssg bacen"`
+	Type string `toml:"type" required:"true" example:"ssg" oneof:"ssg bacen bspay"`
 	// The base address of its interface, path and all. Bacen: empty where the
 	// profile knows it.
 	URL string `toml:"url"`
@@ -109,13 +109,14 @@ type ProviderConfig struct {
 	BRCodeCheck string `toml:"brcode_check" default:"strict" oneof:"strict warn"`
 	// The hosts that the locations in dynamic codes may have. Empty: any.
 	AllowedHosts []string `toml:"allowed_hosts" max:"32"`
-	// The most requests a second, with bursts of five. Neither SSG nor API Pix states
-	// a limit.
+	// The most requests a second, with bursts of five. No provider states a limit.
 	RequestsPerSecond int `toml:"requests_per_second" default:"2" min:"1" max:"100"`
 	// Data of the payer that the provider demands of every charge.
 	Payer *PayerConfig `toml:"payer"`
 	// Settings of a bank with API Pix.
 	Bacen *BacenConfig `toml:"bacen"`
+	// Settings of BSPAY and its relatives.
+	Bspay *BspayConfig `toml:"bspay"`
 }
 
 // PayerConfig is what is sent as the payer when the charge does not name one.

@@ -70,7 +70,7 @@ func loadExample(t *testing.T, path string, change func(string) string) (Config,
 	}
 	secrets := t.TempDir()
 	for name, text := range map[string]string{
-		"ssg.secret": testSecret, "mqtt.password": testSecret, "bacen.secret": testSecret, "bacen.app_key": testSecret,
+		"ssg.secret": testSecret, "mqtt.password": testSecret, "bacen.secret": testSecret, "bacen.app_key": testSecret, "bspay.secret": testSecret, "bspay.key": testSecret,
 		"bacen.pem": clientPair(t, 365*24*time.Hour),
 	} {
 		if err := os.WriteFile(filepath.Join(secrets, name), []byte(text+"\n"), 0o600); err != nil {
@@ -92,6 +92,7 @@ func TestExamples(t *testing.T) {
 		"../../configs/headless.toml":     canPay,
 		"../../configs/simulator.toml":    nil,
 		"../../configs/bank-pix-api.toml": nil,
+		"../../configs/bspay.toml":        nil,
 	}
 	files, err := filepath.Glob("../../configs/*.toml")
 	if err != nil {

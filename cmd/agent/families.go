@@ -21,7 +21,7 @@ import (
 // type = "…" and --provider may say. The first one is the demo's. A new provider
 // is a package below providers and a file here with its row; settings that no
 // other has are a sub-table of [ProviderConfig].
-var families = []family{ssgFamily, bacenFamily}
+var families = []family{ssgFamily, bacenFamily, bspayFamily}
 
 // family is one row.
 type family struct {
