@@ -304,7 +304,7 @@ func (p *Printer) hangUp(why error) {
 	if p.port == nil {
 		return
 	}
-	p.log.Warn("printer port closed", "err", why)
+	p.log.Debug("printer port closed", "err", why) // the caller tells, once
 	if err := p.Close(); err != nil {
 		p.log.Warn("printer port did not close", "err", err)
 	}

@@ -441,8 +441,11 @@ type paper struct {
 }
 
 func (p *paper) Ready(ctx context.Context) (printer.Status, error) {
-	if p.wait != nil {
-		p.wait(ctx)
+	p.mu.Lock()
+	wait := p.wait
+	p.mu.Unlock()
+	if wait != nil {
+		wait(ctx)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

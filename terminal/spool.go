@@ -133,12 +133,16 @@ func (c *printChange) write(tx *bbolt.Tx, at ledger.Stamp) error {
 //	unknown → the printer's late confirmation → confirmed
 //	unknown → the printer worked off all it had → dead letter, for a person
 //
-// While a job is unknown no other is sent.
+// While a job is unknown no other is sent. Without jobs the printer is asked
+// how it is now and then, so that the screen tells of missing paper before a
+// payer needs it, and of the new roll after.
 type spool struct {
 	jobs    []queue.Job
 	busy    bool          // an effect or commit about jobs[0] is under way
+	looking bool          // the printer is asked how it is
 	held    int           // people's decisions about jobs that are being committed
 	retryAt time.Duration // not before
+	lookAt  time.Duration // without jobs: ask the printer then
 	waits   int           // times in a row that the printer was not ready
 	health  display.Health
 }
@@ -151,19 +155,37 @@ func (s *spool) add(jobs []queue.Job) {
 }
 
 func (s *spool) due() (time.Duration, bool) {
-	return s.retryAt, len(s.jobs) > 0 && !s.busy && s.held == 0
+	at := s.retryAt
+	if len(s.jobs) == 0 {
+		at = s.lookAt
+	}
+	return at, !s.busy && !s.looking && s.held == 0
 }
 
-// wait puts the next try off, longer each time, up to 15 s.
+// wait puts the next try off, longer each time, up to 5 s: somebody who puts
+// paper in stands beside it.
 func (s *spool) wait(up time.Duration) {
 	s.waits++
-	s.retryAt = up + jitter(min(500*time.Millisecond<<min(s.waits, 6), 15*time.Second))
+	s.retryAt = up + jitter(min(500*time.Millisecond<<min(s.waits, 6), 5*time.Second))
+}
+
+// lookEvery is how often a printer without jobs is asked how it is; one that
+// is not ready more often.
+func lookEvery(h display.Health) time.Duration {
+	if h == display.OK {
+		return 30 * time.Second
+	}
+	return 5 * time.Second
 }
 
 // printNext takes the next step for the first job.
 func (t *Terminal) printNext(up time.Duration) {
 	s := &t.spool
-	if len(s.jobs) == 0 || s.busy || s.held > 0 || up < s.retryAt || t.printer == nil {
+	if at, ok := s.due(); !ok || up < at || t.printer == nil {
+		return
+	}
+	if len(s.jobs) == 0 {
+		t.look()
 		return
 	}
 	job := s.jobs[0]
@@ -191,6 +213,36 @@ func (t *Terminal) printNext(up time.Duration) {
 	}
 }
 
+// look asks a printer that has nothing to do how it is.
+func (t *Terminal) look() {
+	t.spool.looking = true
+	t.perform(t.asks, func(ctx context.Context) input {
+		_, err := t.printer.Ready(ctx)
+		return func() {
+			t.spool.looking = false
+			t.printerIs(err)
+			t.spool.lookAt = t.clock.Up() + lookEvery(t.spool.health)
+		}
+	})
+}
+
+// printerIs takes note of what Ready said.
+func (t *Terminal) printerIs(err error) {
+	switch s := &t.spool; {
+	case t.stopping: // the question was cut short
+	case err == nil:
+		if s.health == display.Down {
+			t.log.Info("printer is ready again")
+		}
+		s.health = display.OK
+	default:
+		if s.health != display.Down {
+			t.log.Warn("printer is not ready", "err", err)
+		}
+		s.health = display.Down
+	}
+}
+
 // stale reports whether a slip must not be printed any more: a code that cannot
 // be paid, or whose payer was there before a reboot.
 func (t *Terminal) stale(s slip) bool {
@@ -211,15 +263,11 @@ func (t *Terminal) drop(job queue.Job, what slip) {
 func (t *Terminal) ready(job queue.Job, what slip, err error) {
 	s := &t.spool
 	s.busy = false
+	t.printerIs(err)
 	if err != nil {
-		if s.health != display.Down {
-			t.log.Warn("printer is not ready", "err", err)
-		}
-		s.health = display.Down
 		s.wait(t.clock.Up())
 		return
 	}
-	s.health = display.OK
 	if t.stopping || t.stale(what) { // printNext takes it from here
 		return
 	}

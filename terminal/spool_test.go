@@ -30,16 +30,52 @@ func (r *rig) revive(dead ...queue.Job) {
 	r.restart(false)
 }
 
+// TestPrinterIsWatched: the screen tells of missing paper, and of the new roll,
+// while nobody prints, and a printer that is put right gets its slip soon. The
+// disk has no part in it.
+func TestPrinterIsWatched(t *testing.T) {
+	bubble(t, func(r *rig) {
+		printerIs := func(want display.Health) {
+			r.Helper()
+			if got := r.shows(display.Idle).Status.Printer; got != want {
+				r.Errorf("the screen says %v of the printer, want %v", got, want)
+			}
+		}
+		printerIs(display.OK)
+		before := len(r.kinds())
+		r.printer.set(func(p *paper) { p.ready = &printer.NotReadyError{Reasons: []printer.Reason{printer.PaperOut}} })
+		r.pass(31 * time.Second)
+		printerIs(display.Down)
+		r.printer.set(func(p *paper) { p.ready = nil })
+		r.pass(6 * time.Second)
+		printerIs(display.OK)
+		if after := len(r.kinds()); after != before {
+			r.Errorf("watching made %d entries", after-before)
+		}
+
+		r.printer.set(func(p *paper) { p.ready = &printer.NotReadyError{Reasons: []printer.Reason{printer.PaperOut}} })
+		r.begin()
+		r.pass(2 * time.Minute)
+		r.printer.set(func(p *paper) { p.ready = nil })
+		r.pass(7 * time.Second)
+		if len(r.printer.ids()) != 1 {
+			r.Errorf("7 s after the paper came %d slips are printed, want 1", len(r.printer.ids()))
+		}
+	})
+}
+
 // TestPaidWhileThePrinterIsAsked: the payer paid from the screen while the
 // printer took its time to say that it is ready.
 func TestPaidWhileThePrinterIsAsked(t *testing.T) {
 	bubble(t, func(r *rig) {
 		asked := 0
-		r.printer.wait = func(ctx context.Context) {
-			if asked++; asked == 1 {
-				time.Sleep(4 * time.Second)
+		r.printer.set(func(p *paper) {
+			p.wait = func(context.Context) {
+				if asked++; asked == 1 {
+					time.Sleep(4 * time.Second)
+				}
 			}
-		}
+		})
 		r.route.pays(1234, "E1")
 		r.begin()
 		r.pass(10 * time.Second)
