@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -22,7 +23,25 @@ type access struct {
 
 	who   sync.Map // *mqtt.Client -> who
 	conns sync.Map // net.Conn -> *mqtt.Client, while it is connected
+
+	mu     sync.Mutex // guards logged and silent
+	logged time.Time
+	silent int
 }
+
+// refuse logs at most once a second: strangers may try as often as they like.
+func (a *access) refuse(cl *mqtt.Client, user string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if now := time.Now(); now.Sub(a.logged) >= time.Second {
+		a.log.Warn("broker refuses a client", "client", clip(cl.ID), "user", clip(user), "remote", cl.Net.Remote, "more", a.silent)
+		a.logged, a.silent = now, 0
+		return
+	}
+	a.silent++
+}
+
+func clip(s string) string { return s[:min(len(s), wire.MaxSegment)] }
 
 // who is a client that has been let in.
 type who struct {
@@ -55,8 +74,12 @@ func (a *access) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool 
 			w.role = Nobody
 		}
 	}
+	// mochi asks nobody about a last will.
+	if pk.Connect.WillFlag && !w.may(pk.Connect.WillTopic, true) {
+		w.role = Nobody
+	}
 	if w.role == Nobody {
-		a.log.Warn("broker refuses a client", "client", cl.ID, "user", w.user, "remote", cl.Net.Remote)
+		a.refuse(cl, w.user)
 		return false
 	}
 	a.who.Store(cl, w)
@@ -116,10 +139,12 @@ func (a *access) OnClientExpired(cl *mqtt.Client) { a.who.Delete(cl) }
 // filters that are subscribed to, and topics that are delivered.
 func (a *access) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
 	v, ok := a.who.Load(cl)
-	if !ok {
-		return false
-	}
-	switch w := v.(who); w.role {
+	return ok && v.(who).may(topic, write)
+}
+
+// may reports whether a client may publish to a topic, or subscribe to a filter.
+func (w who) may(topic string, write bool) bool {
+	switch w.role {
 	case Anyone:
 		return true
 	case Device:

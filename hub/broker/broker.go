@@ -185,7 +185,7 @@ func (b *Broker) serve(listener string, conn net.Conn) {
 	}
 	conn = &patient{Conn: conn}
 	b.mu.Lock()
-	if b.closed {
+	if b.closed || len(b.conns) >= b.o.MaxClients { // also those that have not said who they are
 		b.mu.Unlock()
 		_ = conn.Close()
 		return
