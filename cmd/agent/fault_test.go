@@ -67,7 +67,7 @@ func TestCommitErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer sim.Close()
-	audit(t, dir, sim.Charges(), nil)
+	readBooks(t, dir, sim.Charges(), nil).report(t)
 }
 
 // TestFullStore starts the program on a store that is filled to its soft

@@ -8,11 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -97,28 +99,119 @@ func TestKills(t *testing.T) {
 	if err := json.Unmarshal(httpDo(t, http.MethodGet, url+"/sim/ledger", nil), &theirs); err != nil {
 		t.Fatal(err)
 	}
-	audit(t, data, theirs, told)
+	b := readBooks(t, data, theirs, told)
+	b.report(t)
+	t.Run("mutants", b.mutants)
 }
 
-// audit holds the terminal's store, its paper and what it told against the
-// simulator's ledger.
-func audit(t *testing.T, data string, theirs []simkit.Charge, told []map[string]any) {
+// books are all that is left after the runs: the terminal's ledger and
+// snapshots, its paper, what it told, and the provider's own ledger.
+type books struct {
+	entries []ledger.Entry
+	open    map[charge.ID]charge.Charge // snapshots
+	papers  map[string][]byte           // by file name
+	theirs  []simkit.Charge
+	told    []map[string]any
+}
+
+// readBooks reads a data directory after checking all of it: invariant 7.
+func readBooks(t *testing.T, data string, theirs []simkit.Charge, told []map[string]any) books {
 	t.Helper()
-	entries := readLedger(t, data) // invariant 7: the chain verifies
+	b := books{theirs: theirs, told: told, papers: map[string][]byte{}}
+	b.entries, b.open = readStore(t, data)
+	papers, err := filepath.Glob(filepath.Join(data, "slips", "*.bin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range papers {
+		if b.papers[p], err = os.ReadFile(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b
+}
+
+// report fails the test for every invariant that does not hold.
+func (b books) report(t *testing.T) {
+	t.Helper()
+	summary, faults := b.audit()
+	for _, f := range faults {
+		t.Error(f)
+	}
+	t.Log(summary)
+}
+
+// mutants are the books of terminals that are wrong, each in its own way; the
+// audit that passed the real ones must catch every one.
+func (b books) mutants(t *testing.T) {
+	last := func(kind string) int {
+		for i, e := range slices.Backward(b.entries) {
+			if e.Kind == kind {
+				return i
+			}
+		}
+		t.Fatalf("there is no %s", kind)
+		return 0
+	}
+	without := func(kind string) books {
+		m := b
+		m.entries = slices.Delete(slices.Clone(b.entries), last(kind), last(kind)+1)
+		return m
+	}
+	twice := b
+	twice.papers = maps.Clone(b.papers)
+	for _, raw := range b.papers {
+		if processID(raw) != "" {
+			twice.papers["again"] = raw
+			break
+		}
+	}
+	unasked := b
+	unasked.theirs = slices.Clone(b.theirs)
+	for range len(b.entries) { // effects before their commits, each killed between
+		unasked.theirs = append(unasked.theirs, simkit.Charge{ID: "unheard of", Status: providers.StatusPending, Amount: 100})
+	}
+	unpaid := b
+	unpaid.theirs = slices.Clone(b.theirs)
+	paid := slices.IndexFunc(b.theirs, func(c simkit.Charge) bool { return c.Status == providers.StatusPaid })
+	unpaid.theirs[paid].Status = providers.StatusPending
+	invented := b
+	invented.told = append(slices.Clone(b.told), map[string]any{"event": "charge_paid", "charge": "nobody's"})
+	for name, m := range map[string]books{
+		"a payment is not recorded":           without("charge.paid"),
+		"a slip's number is missing":          without("slip.issued"),
+		"a confirmation is not recorded":      without("slip.printed"),
+		"a slip is printed twice":             twice,
+		"charges are made before their entry": unasked,
+		"paid without the provider's word":    unpaid,
+		"told before it was recorded":         invented,
+	} {
+		if _, faults := m.audit(); len(faults) == 0 {
+			t.Errorf("%s, and the audit does not see it", name)
+		}
+	}
+}
+
+// audit holds the books against each other and says what does not fit.
+func (b books) audit() (summary string, faults []string) {
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
 	facts := map[charge.ID][]charge.Fact{}
 	slips := map[string]int{} // kind/nsu/copy
 	var nsus []uint64
-	for _, e := range entries {
+	for _, e := range b.entries {
 		proof := e.Evidence
 		if string(proof) == "null" {
 			proof = nil
 		}
 		f, err := charge.Decode(e.Kind, e.Data, proof)
 		if err != nil {
-			t.Fatal(err)
+			fault("entry %v: %v", e.Position(), err)
+			continue
 		}
 		if f != nil {
 			facts[f.Subject()] = append(facts[f.Subject()], f)
+		}
+		if !strings.HasPrefix(e.Kind, "slip.") {
 			continue
 		}
 		var s struct {
@@ -126,7 +219,7 @@ func audit(t *testing.T, data string, theirs []simkit.Charge, told []map[string]
 			Copy int    `json:"copy"`
 		}
 		if err := json.Unmarshal(e.Data, &s); err != nil {
-			t.Fatal(err)
+			fault("entry %v: %v", e.Position(), err)
 		}
 		slips[fmt.Sprintf("%s/%d/%d", e.Kind, s.NSU, s.Copy)]++
 		if e.Kind == "slip.issued" {
@@ -137,7 +230,7 @@ func audit(t *testing.T, data string, theirs []simkit.Charge, told []map[string]
 	// Invariants 1, 4 and 5.
 	at := map[string]simkit.Charge{}
 	var theirSum, ourSum money.Amount
-	for _, c := range theirs {
+	for _, c := range b.theirs {
 		at[c.ID] = c
 		if c.Status == providers.StatusPaid {
 			theirSum += c.Amount
@@ -149,11 +242,15 @@ func audit(t *testing.T, data string, theirs []simkit.Charge, told []map[string]
 	for id, list := range facts {
 		c, err := charge.Fold(list)
 		if err != nil {
-			t.Fatal(err)
+			fault("charge %s: %v", id, err)
+			continue
+		}
+		if snapshot, ok := b.open[id]; ok && !reflect.DeepEqual(snapshot, c) {
+			fault("charge %s is %+v, and its snapshot %+v", id, c, snapshot)
 		}
 		states[c.State]++
 		if c.State.Open() {
-			t.Errorf("charge %s is still %s", id, c.State)
+			fault("charge %s is still %s", id, c.State)
 		}
 		for _, a := range c.Attempts {
 			if a.State == charge.Orphaned {
@@ -164,7 +261,7 @@ func audit(t *testing.T, data string, theirs []simkit.Charge, told []map[string]
 			}
 			known[a.ProviderID] = true
 			if p, ok := at[a.ProviderID]; !ok || p.Amount != c.Amount {
-				t.Errorf("charge %s of %d centavos is %+v at the provider", id, c.Amount, p)
+				fault("charge %s of %d centavos is %+v at the provider", id, c.Amount, p)
 			}
 		}
 		pay, paid := c.Settling()
@@ -172,28 +269,28 @@ func audit(t *testing.T, data string, theirs []simkit.Charge, told []map[string]
 			ourSum += pay.Amount
 			p := at[pay.Evidence.ProviderID]
 			if pay.Evidence.Digest == "" || p.Status != providers.StatusPaid || p.Amount != pay.Amount {
-				t.Errorf("charge %s is paid on %+v; the provider says %+v", id, pay.Evidence, p)
+				fault("charge %s is paid on %+v; the provider says %+v", id, pay.Evidence, p)
 			}
 		}
 		if len(c.Payments) > 1 {
-			t.Errorf("charge %s has payments %+v", id, c.Payments)
+			fault("charge %s has payments %+v", id, c.Payments)
 		}
 	}
 	if ourSum != theirSum {
-		t.Errorf("the terminal has %s, the provider %s", ourSum, theirSum)
+		fault("the terminal has %s, the provider %s", ourSum, theirSum)
 	}
 	unknown := 0
-	for _, c := range theirs {
+	for _, c := range b.theirs {
 		if !known[c.ID] {
 			unknown++
 		}
 	}
 	if unknown > orphans {
-		t.Errorf("%d charges at the provider that the terminal never heard of, and only %d orphaned attempts", unknown, orphans)
+		fault("%d charges at the provider that the terminal never heard of, and only %d orphaned attempts", unknown, orphans)
 	}
 
 	// Invariant 2: what was told is recorded.
-	for _, e := range told {
+	for _, e := range b.told {
 		id, _ := e["charge"].(string)
 		list := facts[charge.ID(id)]
 		has := func(kind string) bool {
@@ -202,15 +299,15 @@ func audit(t *testing.T, data string, theirs []simkit.Charge, told []map[string]
 		switch e["event"] {
 		case "charge_created":
 			if !has("charge.created") || !has("charge.attempt") {
-				t.Errorf("told of %s, which is not recorded", id)
+				fault("told of %s, which is not recorded", id)
 			}
 		case "charge_paid":
 			if !has("charge.paid") {
-				t.Errorf("told that %s is paid, which is not recorded", id)
+				fault("told that %s is paid, which is not recorded", id)
 			}
 		case "slip_printed":
 			if slips[fmt.Sprintf("slip.printed/%.0f/%.0f", e["nsu"], e["copy"])] != 1 {
-				t.Errorf("told of slip %.0f, which is not recorded once", e["nsu"])
+				fault("told of slip %.0f, which is not recorded once", e["nsu"])
 			}
 		}
 	}
@@ -219,36 +316,52 @@ func audit(t *testing.T, data string, theirs []simkit.Charge, told []map[string]
 	slices.Sort(nsus)
 	for i, n := range nsus {
 		if n != uint64(i+1) {
-			t.Fatalf("the NSU after %d is %d", i, n)
+			fault("the NSU after %d is %d", i, n)
+			break
 		}
-	}
-	papers, err := filepath.Glob(filepath.Join(data, "slips", "*.bin"))
-	if err != nil {
-		t.Fatal(err)
 	}
 	seen := map[string]string{}
-	for _, p := range papers {
-		raw, err := os.ReadFile(p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		// GS ( H: the process id that ends a job.
-		i := bytes.LastIndex(raw, []byte{0x1D, 0x28, 0x48, 0x06, 0x00, 0x30, 0x30})
-		if i < 0 || len(raw) < i+11 {
+	for name, raw := range b.papers {
+		pid := processID(raw)
+		if pid == "" {
 			continue // torn off: its job never ended
 		}
-		pid := string(raw[i+7 : i+11])
 		if other, ok := seen[pid]; ok {
-			t.Errorf("%s and %s are the same slip, and neither says so", other, p)
+			fault("%s and %s are the same slip, and neither says so", other, name)
 		}
-		seen[pid] = p
+		seen[pid] = name
 	}
-	t.Logf("%d entries, charges %v, %d orphaned attempts (%d reached the provider), %d slips on paper, %s on both sides",
-		len(entries), states, orphans, unknown, len(papers), ourSum.BRL())
+	for what, n := range slips {
+		if n != 1 {
+			fault("%s is recorded %d times", what, n)
+		}
+		if nsu := strings.Split(what, "/")[1]; slips["slip.issued/"+nsu+"/1"] != 1 {
+			fault("%s, and number %s was never given", what, nsu)
+		}
+	}
+	return fmt.Sprintf("%d entries, charges %v, %d orphaned attempts (%d reached the provider), %d slips on paper, %s on both sides",
+		len(b.entries), states, orphans, unknown, len(b.papers), ourSum.BRL()), faults
+}
+
+// processID is the id under which a slip's end is confirmed, GS ( H; "" if the
+// slip was torn off before.
+func processID(raw []byte) string {
+	i := bytes.LastIndex(raw, []byte{0x1D, 0x28, 0x48, 0x06, 0x00, 0x30, 0x30})
+	if i < 0 || len(raw) < i+11 {
+		return ""
+	}
+	return string(raw[i+7 : i+11])
 }
 
 // readLedger reads a data directory's ledger after checking all of it.
 func readLedger(t *testing.T, data string) []ledger.Entry {
+	t.Helper()
+	entries, _ := readStore(t, data)
+	return entries
+}
+
+// readStore reads ledger and snapshots after checking all of the store.
+func readStore(t *testing.T, data string) ([]ledger.Entry, map[charge.ID]charge.Charge) {
 	t.Helper()
 	st, err := store.OpenReadOnly(storeOptions(storePath(data), nil))
 	if err != nil {
@@ -256,6 +369,7 @@ func readLedger(t *testing.T, data string) []ledger.Entry {
 	}
 	defer st.Close()
 	var entries []ledger.Entry
+	open := map[charge.ID]charge.Charge{}
 	if err := st.View(func(tx *bbolt.Tx) error {
 		for err := range tx.Check() {
 			return err
@@ -274,11 +388,21 @@ func readLedger(t *testing.T, data string) []ledger.Entry {
 			}
 			entries = append(entries, e)
 		}
-		return nil
+		return tx.Bucket([]byte("open_charges")).ForEach(func(id, row []byte) error {
+			var s struct {
+				Charge charge.Charge `json:"charge"`
+			}
+			raw, err := store.Unseal(id, row)
+			if err == nil {
+				err = json.Unmarshal(raw, &s)
+			}
+			open[charge.ID(id)] = s.Charge
+			return err
+		})
 	}); err != nil {
 		t.Fatal(err)
 	}
-	return entries
+	return entries, open
 }
 
 // startSim serves a simulator in a process of its own and returns its URL.

@@ -205,7 +205,7 @@ func verifyStore(tx *bbolt.Tx) error {
 	if _, err := ledger.Verify(tx, ledger.Head{}); err != nil {
 		return err
 	}
-	return queue.Audit(tx)
+	return errors.Join(queue.Audit(tx), terminal.Audit(tx), fleet.Verify(tx))
 }
 
 // openData opens the store and the identity of a data directory, and makes

@@ -1,0 +1,35 @@
+package terminal
+
+import (
+	"fmt"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/ssg-safe/agent/charge"
+)
+
+// Audit checks what the terminal keeps beside ledger and queue: that every
+// snapshot and every reference can be read and lies under its own name. The
+// boot check asks it, so that damage is found before anything rests on it.
+func Audit(tx *bbolt.Tx) error {
+	err := tx.Bucket(openBucket).ForEach(func(id, row []byte) error {
+		var s snapshot
+		if err := unseal(id, row, &s); err != nil {
+			return fmt.Errorf("snapshot of charge %s: %w", id, err)
+		}
+		if s.Charge.ID != charge.ID(id) {
+			return fmt.Errorf("snapshot of charge %s: it is of %s", id, s.Charge.ID)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return tx.Bucket(referenceBucket).ForEach(func(key, row []byte) error {
+		var r reference
+		if err := unseal(key, row, &r); err != nil {
+			return fmt.Errorf("reference %q: %w", key, err)
+		}
+		return nil
+	})
+}
