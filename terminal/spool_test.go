@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -91,25 +92,26 @@ func TestPaidWhileThePrinterIsAsked(t *testing.T) {
 func TestPaidWhileThePrintIsRecorded(t *testing.T) {
 	bubble(t, func(r *rig) {
 		r.stop()
-		slow := false
+		var slow atomic.Bool
 		r.commit = func(tx *bbolt.Tx) error {
-			if slow {
-				slow = false
+			if slow.CompareAndSwap(true, false) {
 				time.Sleep(5 * time.Second)
 			}
 			return tx.Commit()
 		}
 		r.start()
 		asked := 0
-		r.printer.wait = func(context.Context) {
-			if asked++; asked == 1 {
-				time.Sleep(4 * time.Second)
+		r.printer.set(func(p *paper) {
+			p.wait = func(context.Context) {
+				if asked++; asked == 1 {
+					time.Sleep(4 * time.Second)
+				}
 			}
-		}
+		})
 		r.begin()
 		r.pass(time.Second)
 		r.route.pays(1234, "E1")
-		slow = true // the payment, learnt about a second from now
+		slow.Store(true) // the payment, learnt about a second from now
 		r.pass(20 * time.Second)
 		kinds := r.kinds()
 		if i := slices.Index(kinds, "slip.dropped"); i < 0 || len(r.printer.ids()) != 1 {
