@@ -51,6 +51,21 @@ func (l *Link) tlsConfig() *tls.Config {
 	return c
 }
 
+// Reach connects to a broker, TLS included, and leaves again without logging in.
+// secure may be nil.
+func Reach(ctx context.Context, broker string, secure *tls.Config) error {
+	b, err := parseBroker(broker)
+	if err != nil {
+		return err
+	}
+	l := &Link{o: Options{Dial: dialer().DialContext}, tls: secure}
+	conn, _, err := l.dial(ctx, b)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
 // dial connects to a broker, TLS included. raw is what ends it at once.
 func (l *Link) dial(ctx context.Context, b broker) (conn, raw net.Conn, err error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)

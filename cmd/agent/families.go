@@ -174,27 +174,31 @@ func (f family) simulated(url string) (MerchantConfig, ProviderConfig, error) {
 func openRoutes(cfg Config, over http.RoundTripper, log *slog.Logger) (map[string]terminal.Route, error) {
 	routes := map[string]terminal.Route{}
 	for _, p := range cfg.Providers {
-		f, err := familyOf(p.Type)
-		if err != nil {
-			return nil, fmt.Errorf("provider %s: %w", p.Name, err)
-		}
-		way := over
-		switch {
-		case way != nil:
-		case f.transport == nil:
-			way = providers.NewTransport()
-		default:
-			if way, err = f.transport(p); err != nil {
-				return nil, fmt.Errorf("provider %s: %w", p.Name, err)
-			}
-		}
-		route, err := f.open(cfg, p, way, log.With("provider", p.Name))
+		route, err := openRoute(cfg, p, over, log)
 		if err != nil {
 			return nil, fmt.Errorf("provider %s: %w", p.Name, err)
 		}
 		routes[p.Name] = route
 	}
 	return routes, nil
+}
+
+// openRoute makes one of them.
+func openRoute(cfg Config, p ProviderConfig, over http.RoundTripper, log *slog.Logger) (terminal.Route, error) {
+	f, err := familyOf(p.Type)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case over != nil:
+	case f.transport == nil:
+		over = providers.NewTransport()
+	default:
+		if over, err = f.transport(p); err != nil {
+			return nil, err
+		}
+	}
+	return f.open(cfg, p, over, log.With("provider", p.Name))
 }
 
 // tables refuses the settings of other families than the provider's own.

@@ -280,8 +280,17 @@ func (w *wiring) terminalConfig() terminal.Config {
 	return out
 }
 
-// openPrinter makes the configured printer; nil without one.
+// openPrinter makes the configured printer for the terminal; nil without one.
 func openPrinter(cfg PrinterConfig, log *slog.Logger) (terminal.Printer, error) {
+	p, err := newPrinter(cfg, log)
+	if p == nil {
+		return nil, err // and not an interface that holds a nil
+	}
+	return p, err
+}
+
+// newPrinter makes the configured printer; nil without one.
+func newPrinter(cfg PrinterConfig, log *slog.Logger) (*printer.Printer, error) {
 	profile, err := printer.ProfileByName(cfg.Profile)
 	if err != nil {
 		return nil, err

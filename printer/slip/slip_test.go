@@ -73,11 +73,18 @@ func slips(t testing.TB) map[string]printer.Document {
 	}
 }
 
+// papers are all that is printed: what payers get, and what operators get.
+func papers(t testing.TB, p printer.Profile) map[string]printer.Document {
+	all := slips(t)
+	all["test"] = slip.Test{Terminal: "T001", Profile: p, At: issued}.Document()
+	return all
+}
+
 // TestGolden holds text and bytes of every slip on every paper to files that a
 // person has looked at.
 func TestGolden(t *testing.T) {
 	for _, p := range printer.Profiles() {
-		for name, doc := range slips(t) {
+		for name, doc := range papers(t, p) {
 			t.Run(p.Name+"/"+name, func(t *testing.T) {
 				job, err := printer.Encode(doc, p, "golden/"+name)
 				if err != nil {
@@ -135,10 +142,13 @@ func TestZbar(t *testing.T) {
 		t.Fatal("zbarimg is needed (Debian: zbar-tools)")
 	}
 	for _, p := range printer.Profiles() {
-		for name, doc := range slips(t) {
+		for name, doc := range papers(t, p) {
 			want := ""
-			if strings.HasPrefix(name, "qr") {
+			switch {
+			case strings.HasPrefix(name, "qr"):
 				want = brcode(t)
+			case name == "test":
+				want = "TESTE DE IMPRESSAO: ESTE CODIGO NAO E UM PIX"
 			}
 			job, err := printer.Encode(doc, p, name)
 			if err != nil {

@@ -16,6 +16,12 @@ const (
 	late       = "PAGAMENTO RECEBIDO FORA DO PRAZO"
 	lateAdvice = "O valor chegou depois que a cobrança terminou. Guarde este comprovante e procure o atendimento."
 
+	titleTest   = "TESTE DE IMPRESSÃO"
+	testLetters = "Letras: ã õ Ã Õ Á À Ê Í Ó Ú ç º ª"
+	testRuler   = "A linha acima deve ocupar toda a largura, sem quebrar."
+	testCode    = "TESTE DE IMPRESSAO: ESTE CODIGO NAO E UM PIX"
+	testDone    = "Se o papel foi cortado abaixo desta linha e tudo está legível, a impressora está certa."
+
 	labelPayee    = "Recebedor"
 	labelTerminal = "Terminal"
 	labelNSU      = "NSU"
