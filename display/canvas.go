@@ -196,6 +196,24 @@ func wrap(s string, w int) []string {
 	return append(out, cur)
 }
 
+// balance wraps s into no more lines than wrap, about equally long: no word
+// stands alone below a full line.
+func balance(s string, w int) []string {
+	longest := 0
+	for word := range strings.SplitSeq(s, " ") {
+		longest = max(longest, utf8.RuneCountInString(word))
+	}
+	lines := wrap(s, w)
+	for w--; w >= longest; w-- {
+		narrower := wrap(s, w)
+		if len(narrower) > len(lines) {
+			break
+		}
+		lines = narrower
+	}
+	return lines
+}
+
 // shorten ends a text longer than w cells in "...".
 func shorten(s string, w int) string {
 	rs := []rune(s)

@@ -322,7 +322,7 @@ func TestAnimationSteps(t *testing.T) {
 	}
 }
 
-func TestWrapAndShorten(t *testing.T) {
+func TestWrapBalanceAndShorten(t *testing.T) {
 	for _, tc := range []struct {
 		s    string
 		w    int
@@ -335,6 +335,21 @@ func TestWrapAndShorten(t *testing.T) {
 	} {
 		if got := wrap(tc.s, tc.w); !slices.Equal(got, tc.want) {
 			t.Errorf("wrap(%q, %d): got %q, want %q", tc.s, tc.w, got, tc.want)
+		}
+	}
+	for _, tc := range []struct {
+		s    string
+		w    int
+		want []string
+	}{
+		{"um dois três quatro", 15, []string{"um dois", "três quatro"}},
+		{"um dois três", 20, []string{"um dois três"}},
+		{"abcdefghij k", 10, []string{"abcdefghij", "k"}}, // no word is broken for it
+		{"abcdefghij k", 4, []string{"abcd", "efgh", "ij k"}},
+		{"", 4, []string{""}},
+	} {
+		if got := balance(tc.s, tc.w); !slices.Equal(got, tc.want) {
+			t.Errorf("balance(%q, %d): got %q, want %q", tc.s, tc.w, got, tc.want)
 		}
 	}
 	for _, tc := range []struct {

@@ -65,7 +65,7 @@ func (s *sheet) gap() {
 
 // text adds a paragraph.
 func (s *sheet) text(r role, text string) {
-	for _, l := range wrap(text, min(s.w, measure)) {
+	for _, l := range balance(text, min(s.w, measure)) {
 		s.add(span{l, r})
 	}
 }
