@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"os"
 	"path/filepath"
@@ -545,4 +546,33 @@ func (r *rig) replaceStore(content []byte) {
 	if err := os.WriteFile(r.path, content, 0o600); err != nil {
 		r.t.Fatal(err)
 	}
+}
+
+// broken is a store that a commit of somebody else has failed in, after the hub
+// has read what it sends again.
+type broken struct{ hub.Store }
+
+func (broken) View(_ context.Context, fn func(hub.Tx) error) error {
+	if err := fn(nothing{}); err == nil {
+		return nil
+	}
+	return hub.ErrOutcomeUnknown
+}
+
+// nothing is a transaction in which there is nothing to scan, and nothing works.
+type nothing struct{ hub.Tx }
+
+func (nothing) Scan(hub.Kind, string) iter.Seq2[hub.Record, error] {
+	return func(func(hub.Record, error) bool) {}
+}
+
+func (nothing) Get(hub.Kind, string) ([]byte, error) { return nil, hub.ErrOutcomeUnknown }
+
+func mustSigner(t testing.TB) *wire.Signer {
+	t.Helper()
+	s, err := wire.NewSigner(keyOf("hub"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
