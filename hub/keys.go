@@ -50,8 +50,9 @@ func (k Keys) Pin() []ed25519.PublicKey {
 	return pins
 }
 
-// LoadKeys reads the keys of a directory. It refuses files that others can read.
-// Error: ErrNoKey when there is no key to sign with.
+// LoadKeys reads the keys of a directory. It refuses files that others can read,
+// and a directory in which a rotation was interrupted.
+// Error: ErrNoKey when there are no keys.
 func LoadKeys(dir string) (Keys, error) {
 	var k Keys
 	for _, f := range []struct {
@@ -64,13 +65,13 @@ func LoadKeys(dir string) (Keys, error) {
 		}
 		*f.key = key
 	}
-	if k.Signing == nil {
-		if k.Next != nil {
-			return Keys{}, fmt.Errorf("%w: a rotation in %s was interrupted; rotate again", ErrNoKey, dir)
-		}
-		return Keys{}, fmt.Errorf("%w: %s has none; make one", ErrNoKey, dir)
+	switch {
+	case k.Signing != nil:
+		return k, nil
+	case k.Next != nil || k.Previous != nil:
+		return Keys{}, fmt.Errorf("read signing key: a rotation in %s was interrupted; rotate again", dir)
 	}
-	return k, nil
+	return Keys{}, fmt.Errorf("%w: %s has none; make one", ErrNoKey, dir)
 }
 
 func readKey(path string) (ed25519.PrivateKey, error) {
@@ -122,7 +123,7 @@ func MakeKey(dir string) (Keys, error) {
 		if err := os.Remove(filepath.Join(dir, previousFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return Keys{}, fmt.Errorf("make signing key: %w", err)
 		}
-	case !errors.Is(err, ErrNoKey) || k.Next != nil:
+	case !errors.Is(err, ErrNoKey):
 		return Keys{}, err
 	}
 	_, key, err := ed25519.GenerateKey(rand.Reader)
