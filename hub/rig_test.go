@@ -36,20 +36,24 @@ func public(k ed25519.PrivateKey) ed25519.PublicKey { return k.Public().(ed25519
 type pipe struct {
 	mu    sync.Mutex // guards all
 	sinks map[string]func(channel wire.Channel, payload []byte)
-	fail  error
+	// through, when set, is a transport of another kind that is used instead.
+	through hub.Transport
 }
 
-func (p *pipe) Run(ctx context.Context, _ func(string, []byte, func())) error {
+func (p *pipe) Run(ctx context.Context, handle func(string, []byte, func())) error {
+	if p.through != nil {
+		return p.through.Run(ctx, handle)
+	}
 	<-ctx.Done()
 	return nil
 }
 
 func (p *pipe) Send(topic string, payload []byte) error {
+	if p.through != nil {
+		return p.through.Send(topic, payload)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.fail != nil {
-		return p.fail
-	}
 	t, err := wire.ParseTopic(topic)
 	if err != nil || t.Up {
 		return fmt.Errorf("sent to %s: %w", topic, err)
