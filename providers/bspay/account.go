@@ -43,32 +43,35 @@ func (c *Client) list(ctx context.Context, op string, page int, q listRequest) (
 	return r, list, nil
 }
 
-// find looks for the charge with our id, or if we have none ("") with the
-// provider's. With both the row must have both.
-func (c *Client) find(ctx context.Context, op, ours, theirs string) (reply, object, error) {
-	q := listRequest{Type: "cashin", ExternalID: ours}
-	if ours == "" {
-		q = listRequest{Type: "cashin", TransactionID: theirs}
+// find looks for a transaction.
+func (c *Client) find(ctx context.Context, op string, what search) (reply, object, error) {
+	q := listRequest{Type: what.kind, ExternalID: what.ours}
+	if what.ours == "" {
+		q = listRequest{Type: what.kind, TransactionID: what.theirs}
 	}
-	if !isID(ours + theirs) {
+	if !isID(what.ours + what.theirs) {
 		return reply{}, nil, c.http.Fail(providers.Call{Op: op}, providers.Invalid, providers.Answer{}, "invalid_id", "no id to look for", nil)
 	}
 	r, list, err := c.list(ctx, op, 1, q)
 	if err != nil {
 		return r, nil, err
 	}
-	o, err := c.pick(r, list, ours, theirs)
+	o, err := c.pick(r, list, what)
 	if o != nil || err != nil {
 		return r, o, err
 	}
 	// The filter is not promised: it may be ignored, or mean something else.
 	now, _ := c.clock.now()
-	q = listRequest{From: date(now.AddDate(0, 0, -searchDays)), To: date(now.AddDate(0, 0, 1))}
+	since := now.AddDate(0, 0, 1-searchDays)
+	if !what.since.IsZero() && what.since.Before(since) {
+		since = what.since
+	}
+	q = listRequest{From: date(since.AddDate(0, 0, -1)), To: date(now.AddDate(0, 0, 1))}
 	for page := 1; page <= maxPages; page++ {
 		if r, list, err = c.list(ctx, op, page, q); err != nil {
 			return r, nil, err
 		}
-		o, err := c.pick(r, list, ours, theirs)
+		o, err := c.pick(r, list, what)
 		if o != nil || err != nil {
 			return r, o, err
 		}
@@ -79,26 +82,26 @@ func (c *Client) find(ctx context.Context, op, ours, theirs string) (reply, obje
 	return r, nil, c.http.Fail(r.call, providers.Contract, r.answer, "", "the list has too many transactions to find one without its filter", nil)
 }
 
-// pick chooses the row that is ours; nil: none is.
-func (c *Client) pick(r reply, list []object, ours, theirs string) (object, error) {
+// pick chooses the row that is looked for; nil: none is.
+func (c *Client) pick(r reply, list []object, what search) (object, error) {
+	foreign := func(why string) (object, error) {
+		return nil, c.http.Fail(r.call, providers.Security, r.answer, "wrong_echo", why, nil)
+	}
 	var found object
 	for _, o := range list {
-		if kind := o.text("type"); kind != "" && kind != "cashin" {
-			continue
-		}
-		id := o.text("transaction_id", "id")
-		if ours != "" && o.text("external_id") != ours || ours == "" && id != theirs {
-			continue
-		}
+		kind, id := o.text("type"), o.text("transaction_id", "id")
 		switch {
-		case found == nil || found.text("transaction_id", "id") == id: // a page that moved shows a row twice
-			found = o
-		default:
-			return nil, c.http.Fail(r.call, providers.Security, r.answer, "wrong_echo", "two transactions have our id", nil)
+		case what.ours != "" && o.text("external_id") != what.ours, what.ours == "" && id != what.theirs:
+			continue
+		case kind != "" && kind != what.kind:
+			return foreign("our id is that of a transaction of another type")
+		case found != nil && found.text("transaction_id", "id") != id: // a page that moved shows a row twice
+			return foreign("two transactions have our id")
 		}
+		found = o
 	}
-	if found != nil && theirs != "" && found.text("transaction_id", "id") != theirs {
-		return nil, c.http.Fail(r.call, providers.Security, r.answer, "wrong_echo", "the transaction with our id is another one", nil)
+	if found != nil && what.theirs != "" && found.text("transaction_id", "id") != what.theirs {
+		return foreign("the transaction with our id is another one")
 	}
 	return found, nil
 }

@@ -21,10 +21,14 @@
 // is compared, so that an ignored filter cannot pass somebody else's payment off
 // as ours, and where the filter finds nothing the last days are gone through.
 //
+// # Payouts
+//
+// BRL leaves by [Client.SubmitPayout] alone, which takes an approved order
+// (package payout); its id is the external_id. Refunds the provider has none.
+//
 // # Signed calls
 //
-// What moves money out is signed over the exact bytes sent (package comment of
-// the signature: [signature]). A repeat has the same body and external_id and a
+// What moves money out is signed over the exact bytes sent. A repeat has the same body and external_id and a
 // new timestamp and nonce. The timestamp is the provider's own time, learnt from
 // the Date of its answers; while this machine's clock is more than a minute off,
 // nothing is signed.
@@ -48,6 +52,7 @@ import (
 	"time"
 
 	"github.com/ssg-safe/agent/money"
+	"github.com/ssg-safe/agent/payout"
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/providers/internal/brcode"
 	"github.com/ssg-safe/agent/providers/internal/oauth"
@@ -85,6 +90,7 @@ var (
 	_ providers.BalanceReader = (*Client)(nil)
 	_ providers.Lister        = (*Client)(nil)
 	_ providers.Reporter      = (*Client)(nil)
+	_ payout.Sender           = (*Client)(nil)
 )
 
 // New returns an adapter. It sends nothing yet. The error is that of
@@ -252,7 +258,7 @@ func (c *Client) compare(in providers.Intent, r reply, o object) error {
 // adopt takes over the charge that the provider says it has under our id. cause
 // is its refusal to make another.
 func (c *Client) adopt(ctx context.Context, in providers.Intent, call providers.Call, cause error) (providers.Charge, error) {
-	r, o, err := c.find(ctx, "adopt", in.ID, "")
+	r, o, err := c.find(ctx, "adopt", search{kind: "cashin", ours: in.ID})
 	switch e, ok := errors.AsType[*providers.Error](err); {
 	case ok && e.Kind == providers.NotFound:
 		return providers.Charge{}, c.http.Fail(call, providers.Ambiguous, providers.Answer{}, "", "the provider says that it has this id, and its list does not", cause)
@@ -271,7 +277,7 @@ func (c *Client) adopt(ctx context.Context, in providers.Intent, call providers.
 func (c *Client) GetCharge(ctx context.Context, ref providers.Ref) (providers.Charge, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	r, o, err := c.find(ctx, "status", ref.Charge, ref.ProviderID)
+	r, o, err := c.find(ctx, "status", search{kind: "cashin", ours: ref.Charge, theirs: ref.ProviderID})
 	if err != nil {
 		return providers.Charge{}, err
 	}

@@ -407,7 +407,7 @@ func TestClock(t *testing.T) {
 					t.Errorf("ahead %v: %v", tt.ahead, err)
 				}
 				last := (*all)[len(*all)-1]
-				if got, want := last.Header.Get("X-Timestamp"), time.Now().Unix(); got != jsonInt(want) {
+				if got, want := last.Header.Get("X-Timestamp"), time.Now().Unix(); got != marshal(t, want) {
 					t.Errorf("ahead %v: signed at %s, want the provider's time %d", tt.ahead, got, want)
 				}
 				return
@@ -420,10 +420,11 @@ func TestClock(t *testing.T) {
 	}
 }
 
-func jsonInt(n int64) string {
-	text, err := json.Marshal(n)
+func marshal(t *testing.T, v any) string {
+	t.Helper()
+	text, err := json.Marshal(v)
 	if err != nil {
-		panic(err)
+		t.Fatal(err)
 	}
 	return string(text)
 }
