@@ -151,7 +151,7 @@ func runDemo(ctx context.Context, g *globals, f demoFlags) error {
 	if err != nil {
 		return err
 	}
-	paper := newVirtualPrinter(filepath.Join(dir, "slips"), log)
+	paper := newVirtualPrinter(filepath.Join(dir, "slips"), profile.Dots, log)
 	w.printer = printer.New(func(context.Context) (printer.Port, error) { return paper.Connect(), nil }, profile, log)
 
 	out := io.Discard

@@ -61,9 +61,32 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.`,
 		}
 	}
 	root.AddCommand(newStoreCheckCmd(g)) // hidden
+	strictHelp(root)
 	root.SetHelpCommandGroupID("Tools:")
 	root.SetCompletionCommandGroupID("Tools:")
 	return root
+}
+
+// strictHelp makes help about a command that does not exist wrong usage; cobra's
+// own answers with the help of everything, and success.
+func strictHelp(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	help, _, err := root.Find([]string{"help"})
+	if err != nil {
+		panic(err) // it was made a line above
+	}
+	help.Run = nil
+	help.RunE = func(_ *cobra.Command, args []string) error {
+		about, rest, err := root.Find(args)
+		if err == nil && len(rest) > 0 {
+			err = fmt.Errorf("unknown command %q for %q", rest[0], about.CommandPath())
+		}
+		if err != nil {
+			return usageError{fmt.Errorf("%w\nSee '%s --help'", err, about.CommandPath())}
+		}
+		about.InitDefaultHelpFlag()
+		return about.Help()
+	}
 }
 
 // run executes the command line and returns the exit code: the one place

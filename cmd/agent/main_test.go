@@ -18,6 +18,8 @@ func runMain(t *testing.T, args ...string) (code int, stdout, stderr string) {
 func TestWrongUsage(t *testing.T) {
 	for _, test := range []struct{ args, says string }{
 		{"legder", "Did you mean this?\n\tledger"},
+		{"help nope", `unknown command "nope" for "ssg-agent"`},
+		{"help pix nope", `unknown command "nope" for "ssg-agent pix"`},
 		{"--nope", "unknown flag: --nope"},
 		{"version extra", "See 'ssg-agent version --help'"},
 		{"version --json=perhaps", "invalid argument"},

@@ -310,15 +310,16 @@ func newPrinter(cfg PrinterConfig, log *slog.Logger) (*printer.Printer, error) {
 	case "file":
 		open = func(context.Context) (printer.Port, error) { return printer.CreateFile(cfg.Path) }
 	case "virtual":
-		virtual := newVirtualPrinter(cfg.Path, log)
+		virtual := newVirtualPrinter(cfg.Path, profile.Dots, log)
 		open = func(context.Context) (printer.Port, error) { return virtual.Connect(), nil }
 	}
 	return printer.New(open, profile, log), nil
 }
 
-// newVirtualPrinter is a printer whose paper lies in a directory.
-func newVirtualPrinter(dir string, log *slog.Logger) *emulator.Printer {
-	return emulator.New(emulator.Config{ProcessID: true, Flow: true, Dir: dir, Logger: log})
+// newVirtualPrinter is a printer whose paper, so many dots wide, lies in a
+// directory.
+func newVirtualPrinter(dir string, dots int, log *slog.Logger) *emulator.Printer {
+	return emulator.New(emulator.Config{Dots: dots, ProcessID: true, Flow: true, Dir: dir, Logger: log})
 }
 
 // screen is the display, or nothing where there is no terminal to draw on.
