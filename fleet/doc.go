@@ -50,6 +50,10 @@
 // time at which the newest accepted message was signed has certainly passed; it
 // becomes the floor of the clock, and is kept beside the counter.
 //
+// A used counter changes nothing, but may mean that the hub was restored from a
+// backup and forgot which ones it has used. So the terminal says hello, at most
+// once a minute; the hub reads there where to go on.
+//
 // # Fleets with other software
 //
 // A [Mapping] reads foreign status messages. They are nobody's word: each is a

@@ -189,9 +189,10 @@ type Link struct {
 	pays    chan wire.Pay           // accepted, for the handler
 	charges chan wire.ChargeRequest // accepted, for the handler
 
-	warnings, alarms, outages limiter
-	hints                     hints
-	anchor                    anchor
+	warnings, alarms, outages, greetings limiter
+
+	hints  hints
+	anchor anchor
 
 	// The goroutine of Run owns these.
 	out    outbox
@@ -250,6 +251,7 @@ func New(o Options) (*Link, error) {
 	}
 	l.events.limit, l.results.limit = maxEvents, maxResults
 	l.warnings.every, l.alarms.every, l.outages.every = logEvery, alarmEvery, offlineLog
+	l.greetings.every = greetEvery
 	for _, text := range o.Brokers {
 		b, err := parseBroker(text)
 		errs = append(errs, err)

@@ -139,6 +139,13 @@ func (s *session) receive(ctx context.Context, done <-chan struct{}) {
 			continue
 		}
 		s.l.refuse(m.topic, err)
+		if errors.Is(err, errReplay) {
+			// The hub itself signed it: it may have been restored from a backup, and
+			// learns from a hello which counters it has used.
+			if _, ok := s.l.greetings.allow("replay"); ok {
+				signal(s.greet)
+			}
+		}
 		if wait := budget.spend(time.Now()); wait > 0 && !sleep(ctx, done, wait) {
 			return
 		}

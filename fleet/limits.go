@@ -73,5 +73,6 @@ const (
 	logEvery      = time.Minute
 	alarmEvery    = time.Hour
 	offlineLog    = time.Hour
+	greetEvery    = time.Minute // hellos because of used counters
 	maxPacketRead = wire.MaxPacket + wire.MaxTopic + 16
 )

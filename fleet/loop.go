@@ -54,6 +54,8 @@ func (s *session) loop(ctx context.Context) error {
 		case <-s.guard.progress:
 		case news := <-s.acks:
 			s.heard(time.Now(), news)
+		case <-s.greet:
+			s.hello = true
 		case err := <-s.l.cursor.done:
 			s.l.moved(time.Now(), err)
 		case <-s.l.wake:

@@ -37,6 +37,7 @@ type session struct {
 	lostErr    error         // why; set before lost is closed
 	inbox      chan message
 	acks       chan ackNews
+	greet      chan struct{} // capacity 1: the hub may have lost its counter
 
 	begun    uint64 // PUBLISH packets given to the client
 	inFlight []publish
@@ -74,7 +75,7 @@ func (l *Link) connect(ctx context.Context, b broker) (served time.Duration, err
 	s := &session{
 		l: l, sid: rand.Text(), broker: b, guard: newGuard(conn, raw),
 		subscribed: make(chan error, 1), lost: make(chan struct{}),
-		inbox: make(chan message, maxInbox), acks: make(chan ackNews, maxInbox),
+		inbox: make(chan message, maxInbox), acks: make(chan ackNews, maxInbox), greet: make(chan struct{}, 1),
 	}
 	served, err = s.serve(ctx)
 	if served > 0 && !errors.Is(err, errStopped) {
