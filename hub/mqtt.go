@@ -219,16 +219,8 @@ func (m *MQTT) consume(ctx context.Context, broker *url.URL, handle func(topic s
 	defer wg.Wait()
 	defer acks.close()
 	wg.Go(acks.run)
-	t := c.Subscribe(wire.HubSubscription, 1, nil)
-	switch {
-	case !t.WaitTimeout(connectTimeout):
-		return errors.New("subscribe: no answer")
-	case t.Error() != nil:
-		return fmt.Errorf("subscribe: %w", t.Error())
-	}
-	// A refusal is no error of the token.
-	if granted := t.(*paho.SubscribeToken).Result()[wire.HubSubscription]; granted != 1 {
-		return fmt.Errorf("subscribe: the broker grants %#02x instead of QoS 1: its access rules must let the hub read %s", granted, wire.HubSubscription)
+	if err := subscribe(c, lost); err != nil {
+		return err
 	}
 	m.log.Info("broker connected", "broker", broker.Redacted(), "session", m.connections.Add(1))
 	m.once.Do(func() { close(m.ready) })
@@ -237,6 +229,40 @@ func (m *MQTT) consume(ctx context.Context, broker *url.URL, handle func(topic s
 		return err
 	case <-ctx.Done():
 		return nil
+	}
+}
+
+// subscribe asks for what the devices send. mochi 2.7.9 takes its own packet
+// ids and the client's for the same ones, and refuses with idInUse while a
+// message of that number, of the session before, has not been acknowledged: so
+// the hub asks again, with the next number.
+func subscribe(c paho.Client, lost <-chan error) error {
+	const (
+		idInUse  = 0x91
+		again    = 100 * time.Millisecond
+		patience = 50
+	)
+	for try := 1; ; try++ {
+		t := c.Subscribe(wire.HubSubscription, 1, nil)
+		switch {
+		case !t.WaitTimeout(connectTimeout):
+			return errors.New("subscribe: no answer")
+		case t.Error() != nil:
+			return fmt.Errorf("subscribe: %w", t.Error())
+		}
+		// A refusal is no error of the token.
+		granted := t.(*paho.SubscribeToken).Result()[wire.HubSubscription]
+		switch {
+		case granted == 1:
+			return nil
+		case granted != idInUse || try == patience:
+			return fmt.Errorf("subscribe: the broker grants %#02x instead of QoS 1: its access rules must let the hub read %s", granted, wire.HubSubscription)
+		}
+		select {
+		case err := <-lost:
+			return err
+		case <-time.After(again):
+		}
 	}
 }
 
