@@ -34,8 +34,9 @@ func TestMain(m *testing.M) {
 	var err error
 	switch role, args, _ := strings.Cut(os.Getenv(roleVariable), " "); role {
 	case "hub":
-		dir, brokers, _ := strings.Cut(args, " ")
-		err = serveHub(ctx, dir, strings.Fields(brokers))
+		err = serveHub(ctx, args, func(st hub.Store) hub.Store { return st })
+	case "hasty-hub":
+		err = serveHub(ctx, args, func(st hub.Store) hub.Store { return newHasty(ctx, st) })
 	case "broker":
 		var b *broker.Broker
 		if b, err = broker.New(broker.Options{Addr: args}); err == nil {
@@ -50,7 +51,8 @@ func TestMain(m *testing.M) {
 	}
 }
 
-func serveHub(ctx context.Context, dir string, brokers []string) error {
+func serveHub(ctx context.Context, args string, as func(hub.Store) hub.Store) error {
+	dir, brokers, _ := strings.Cut(args, " ")
 	st, err := bolt.Open(bolt.Options{Path: filepath.Join(dir, "hub.db")})
 	if err != nil {
 		return err
@@ -60,16 +62,47 @@ func serveHub(ctx context.Context, dir string, brokers []string) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	h, err := hub.New(hub.Options{Store: st, Signer: signer, Logger: log})
+	h, err := hub.New(hub.Options{Store: as(st), Signer: signer, Logger: log})
 	if err != nil {
 		return err
 	}
-	link, err := hub.NewMQTT(hub.MQTTOptions{Brokers: brokers, Logger: log})
+	link, err := hub.NewMQTT(hub.MQTTOptions{Brokers: strings.Fields(brokers), Logger: log})
 	if err != nil {
 		return err
 	}
 	return errors.Join(h.Run(ctx, link), st.Close())
 }
+
+// hasty is a store that says of everything that it is durable, and commits a
+// moment later: the fault that the test must see.
+type hasty struct{ calls chan func(hub.Tx) }
+
+func newHasty(ctx context.Context, st hub.Store) hasty {
+	h := hasty{make(chan func(hub.Tx))}
+	go func() {
+		for ctx.Err() == nil {
+			_ = st.Update(ctx, func(tx hub.Tx) error {
+				for moment := time.After(300 * time.Millisecond); ; {
+					select {
+					case call := <-h.calls:
+						call(tx)
+					case <-moment:
+						return nil
+					}
+				}
+			})
+		}
+	}()
+	return h
+}
+
+func (h hasty) Update(_ context.Context, fn func(hub.Tx) error) error {
+	err := make(chan error)
+	h.calls <- func(tx hub.Tx) { err <- fn(tx) }
+	return <-err
+}
+
+func (h hasty) View(ctx context.Context, fn func(hub.Tx) error) error { return h.Update(ctx, fn) }
 
 func key(seed byte) ed25519.PrivateKey {
 	return ed25519.NewKeyFromSeed(slices.Repeat([]byte{seed}, ed25519.SeedSize))
