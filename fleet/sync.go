@@ -170,6 +170,10 @@ func (s *session) heard(now time.Time, n ackNews) {
 		return
 	}
 	l.counts.inc(cWants)
+	if acked := l.cursor.best().Position; !acked.Before(*n.want) {
+		l.warn("the hub wants again what it had acknowledged", "want", n.want.String(), "acked", acked.String())
+		l.alarm("hub.restored", map[string]string{"want": n.want.String(), "acked": acked.String()})
+	}
 	err := l.o.Store.View(func(tx *bbolt.Tx) error {
 		anchor, err := ledger.GetAnchor(tx)
 		if err == nil && !anchor.Position.Before(*n.want) && anchor.Seq != 0 {

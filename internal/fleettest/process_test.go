@@ -82,7 +82,7 @@ func newHasty(ctx context.Context, st hub.Store) hasty {
 	go func() {
 		for ctx.Err() == nil {
 			_ = st.Update(ctx, func(tx hub.Tx) error {
-				for moment := time.After(300 * time.Millisecond); ; {
+				for moment := time.After(time.Second); ; {
 					select {
 					case call := <-h.calls:
 						call(tx)
