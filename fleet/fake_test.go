@@ -101,6 +101,14 @@ func (b *fakeBroker) kill() {
 	}
 }
 
+// forget drops what was recorded of connections that are over.
+func (b *fakeBroker) forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.peers = b.peers[max(0, len(b.peers)-1):]
+	b.connects, b.filters = nil, nil
+}
+
 func (p *peer) send(c packets.ControlPacket) {
 	select {
 	case p.out <- c:

@@ -157,16 +157,17 @@ func (s *session) due(now time.Time) time.Duration {
 	if len(s.inFlight) > 0 {
 		sooner(s.inFlight[0].at.Add(pubackTimeout))
 	}
-	if s.l.hub() {
+	sooner(s.l.cursor.due())
+	// What is due and cannot be published waits for the way to be free, which
+	// wakes the loop.
+	if s.l.hub() && s.open() {
 		sooner(s.stateAt)
 		sooner(s.askAt)
 		sooner(s.l.out.due(now))
-		sooner(s.l.cursor.due())
 		if s.l.o.Telemetry != nil {
 			sooner(s.teleAt)
 		}
 	}
-	// What is due and could not be published waits for the way to be free.
 	return max(at.Sub(now), time.Millisecond)
 }
 
