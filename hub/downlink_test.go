@@ -321,7 +321,7 @@ func TestCharge(t *testing.T) {
 func TestMessagesAreBounded(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		d := r.register("kiosk-1")
-		until := time.Now().Add(time.Hour)
+		until := time.Now().Add(time.Second)
 		n := 0
 		var err error
 		for ; err == nil && n < 1000; n++ {
@@ -339,7 +339,7 @@ func TestMessagesAreBounded(t *testing.T) {
 			})
 			return n
 		}
-		time.Sleep(2 * time.Hour)
+		time.Sleep(time.Minute)
 		synctest.Wait()
 		if err := r.hub.Pay(t.Context(), d.name, known("C1", "E1")); err != nil {
 			t.Errorf("after they have expired: %v", err)
@@ -347,11 +347,8 @@ func TestMessagesAreBounded(t *testing.T) {
 		if got := count(); got != 257 {
 			t.Errorf("%d messages are kept", got)
 		}
-		// It goes away, so that nothing is sent to it for a month.
-		d.say(wire.State{V: 1, On: true, SID: d.sid, Boot: "b", Version: "1", At: time.Now()})
-		d.say(wire.State{V: 1, SID: d.sid})
-		time.Sleep(31 * 24 * time.Hour)
 		r.stop()
+		time.Sleep(31 * 24 * time.Hour)
 		r.start()
 		synctest.Wait()
 		if got := count(); got != 1 {

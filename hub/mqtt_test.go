@@ -118,12 +118,25 @@ func TestUnfinishedComesAgain(t *testing.T) {
 			r.done()
 		}
 	}
-	// A message for which the hub is done is acknowledged before this one comes.
-	d.Publish(upHello, 1, false, "m3").WaitTimeout(10 * time.Second)
-	next(t, came).done()
-	b.Disconnect()
-	if r := next(t, came); r.payload != "m2" {
-		t.Errorf("after the connection was lost %q comes first, want m2 again", r.payload)
+	// An acknowledgement that was under way when the connection ended is lost; then
+	// its message comes again as well, and is acknowledged again.
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		b.Disconnect()
+		alone := true
+		for {
+			r := next(t, came)
+			if r.payload == "m2" {
+				break
+			}
+			alone = false
+			r.done()
+		}
+		if alone {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("what the hub is done with comes again and again")
+		}
 	}
 }
 

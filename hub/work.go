@@ -36,6 +36,7 @@ type deviceWork struct {
 	minted  bool
 	ack     *wire.Ack // to be sent
 	ackHead bool      // with the head as it is after the group
+	events  *int      // of its own that are open, once counted
 }
 
 type chainWork struct {
@@ -266,13 +267,17 @@ func (w *work) event(d *deviceWork, e wire.Evt) error {
 	if err != nil || known {
 		return err
 	}
-	open, err := w.openEvents(d)
-	if err != nil {
-		return err
+	if d.events == nil {
+		open, err := w.openEvents(d)
+		if err != nil {
+			return err
+		}
+		d.events = &open
 	}
-	if open >= maxEvents {
-		return w.raise(d, AlarmFlood, wire.LevelWarn, fmt.Sprintf("the device has %d events that nobody took care of; newer ones are not kept", open), nil)
+	if *d.events >= maxEvents {
+		return w.raise(d, AlarmFlood, wire.LevelWarn, fmt.Sprintf("the device has %d events that nobody took care of; newer ones are not kept", *d.events), nil)
 	}
+	*d.events++
 	detail := make(map[string]string, len(e.Detail)+2)
 	for k, v := range e.Detail {
 		detail[k] = v
