@@ -3,6 +3,7 @@ package charge_test
 import (
 	"encoding/json"
 	"errors"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -500,6 +501,51 @@ func TestRandomHistories(t *testing.T) {
 			if sum != 0 {
 				t.Fatalf("the books do not balance: %v", books)
 			}
+		}
+	})
+}
+
+// FuzzDecode: a fact that can be read is the same after it was written again,
+// and whatever it says, a charge refuses it or keeps its rank.
+func FuzzDecode(f *testing.F) {
+	c, err := charge.Fold([]charge.Fact{created(), attempt(1, charge.Accepted)})
+	if err != nil {
+		f.Fatal(err)
+	}
+	proof := `{"source":"provider","route":"ssg","account":"acc","attempt":1,"provider_id":"p1","amount":1000,"end_to_end":"E1","digest":"aa"}`
+	for kind, data := range map[string]string{
+		"charge.created": `{"charge":"X","amount":1000}`, "charge.attempt": `{"charge":"X","attempt":1,"state":"orphaned"}`,
+		"charge.paid": `{"charge":"X","attempt":1,"amount":1000}`, "charge.payment_extra": `{"attempt":-1,"amount":-5}`,
+		"charge.payment_mismatch": `{"amount":9,"booked":true}`, "charge.expired": `{"state":"expired"}`, "charge.failed": `{"state":"paid"}`,
+		"charge.refunded": `{"refund":"r","amount":9223372036854775807}`, "slip.printed": `{}`, "charge.cancelled": `[`,
+	} {
+		f.Add(kind, []byte(data), []byte(proof))
+		f.Add(kind, []byte(data), []byte(nil))
+	}
+	f.Fuzz(func(t *testing.T, kind string, data, evidence []byte) {
+		fact, err := charge.Decode(kind, data, evidence)
+		if err != nil || fact == nil {
+			return
+		}
+		raw, err := json.Marshal(fact)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var proof []byte
+		if p := fact.Proof(); p != nil {
+			if proof, err = json.Marshal(p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		again, err := charge.Decode(fact.Kind(), raw, proof)
+		if err != nil {
+			t.Fatalf("%s %s: %v", fact.Kind(), raw, err)
+		}
+		if !reflect.DeepEqual(fact, again) {
+			t.Fatalf("%+v, written and read again, is %+v", fact, again)
+		}
+		if next, err := c.Apply(fact); err == nil && next.State.Rank() < c.State.Rank() {
+			t.Fatalf("%s fell to %s", c.State, next.State)
 		}
 	})
 }

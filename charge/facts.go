@@ -400,6 +400,9 @@ func Decode(kind string, data, evidence []byte) (Fact, error) {
 		v.Evidence = proof()
 		f = v
 	}
+	if err == nil && f != nil && f.Kind() != kind {
+		err = fmt.Errorf("decode %s: its data is of %s", kind, f.Kind())
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -77,16 +77,3 @@ func verifyCursors(tx *bbolt.Tx) error {
 	}
 	return nil
 }
-
-// Acknowledged is the farthest of all cursors: what some consumer holds. It is
-// the zero Head while none has acknowledged anything.
-func Acknowledged(tx *bbolt.Tx) (Head, error) {
-	all, err := cursors(tx)
-	var far Head
-	for _, h := range all {
-		if far.Position.Before(h.Position) {
-			far = h
-		}
-	}
-	return far, err
-}

@@ -111,3 +111,26 @@ func TestCallersPartRefuses(t *testing.T) {
 		})
 	}
 }
+
+// TestAShutdownLeavesTimeForTheStore: a provider that does not answer holds the
+// end up, but not for so long that the supervisor takes the committer away.
+func TestAShutdownLeavesTimeForTheStore(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.route.create = func(ctx context.Context, _ providers.Intent) (providers.Charge, error) {
+			<-ctx.Done()
+			return providers.Charge{}, &providers.Error{Kind: providers.Ambiguous, Err: ctx.Err()}
+		}
+		r.keys("1234E")
+		began := time.Now()
+		r.stop()
+		if took := time.Since(began); took < 5*time.Second || took >= 15*time.Second/2 {
+			r.Errorf("the end took %v, want some time for the answer and less than half of the supervisor's 15 s", took)
+		}
+		r.route.create = r.route.accept
+		r.start()
+		r.pass(time.Second)
+		if c := r.fold(charge.ID(r.route.intents[0].ID)); c.State != charge.Pending || len(c.Attempts) != 2 {
+			r.Errorf("state %s after attempts %+v", c.State, c.Attempts)
+		}
+	})
+}

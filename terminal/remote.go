@@ -10,7 +10,6 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/ssg-safe/agent/charge"
-	"github.com/ssg-safe/agent/display"
 	"github.com/ssg-safe/agent/ledger"
 )
 
@@ -63,18 +62,6 @@ func (t *Terminal) Hint(id charge.ID) {
 	}:
 	default:
 	}
-}
-
-// Showing returns the charges whose payer may be paying just now: the one
-// whose code is on the screen, or being verified.
-func (t *Terminal) Showing(ctx context.Context) ([]charge.Charge, error) {
-	var out []charge.Charge
-	err := t.ask(ctx, func() {
-		if l := t.charges[t.session.charge]; l != nil && (t.session.state == display.QR || t.session.state == display.Verifying) {
-			out = append(out, l.charge)
-		}
-	})
-	return out, err
 }
 
 // lookFor gets a charge, from the ledger if it is not in memory any more. It

@@ -23,7 +23,11 @@
 //
 // The loop only routes. What a charge may become is in package charge. The
 // screen of the kiosk is session.go, the print spool spool.go, the times at
-// which providers are asked poll.go; each decides purely.
+// which providers are asked poll.go; each decides purely. charges.go joins them,
+// recover.go begins, and decision.go writes.
+//
+// Others ask through remote.go (credits, hints, references), record.go (what is
+// on record about a charge) and settle.go (what a person decides about slips).
 //
 // # Time
 //
@@ -255,7 +259,7 @@ type live struct {
 }
 
 // Run recovers what the last run left open and then handles inputs until ctx
-// ends, when it finishes what is under way, bounded to ten seconds. It returns
+// ends, when it finishes what is under way, bounded to six seconds. It returns
 // nil after such a shutdown and the store's error when a commit's outcome is
 // unknown: then the process must end.
 func (t *Terminal) Run(ctx context.Context) (err error) {
@@ -299,7 +303,7 @@ func (t *Terminal) Run(ctx context.Context) (err error) {
 			return t.store.Err()
 		case <-stop:
 			stop, t.stopping = nil, true
-			hard = time.After(10 * time.Second)
+			hard = time.After(stopLimit)
 			t.log.Info("stopping", "under_way", t.flight)
 		case <-hard:
 			t.log.Warn("stopped with work under way; it is taken up at the next start", "under_way", t.flight)
@@ -307,6 +311,10 @@ func (t *Terminal) Run(ctx context.Context) (err error) {
 		}
 	}
 }
+
+// stopLimit bounds the end of what is under way. It is less than half of the
+// supervisor's 15 s, so that the committer still runs when the last commits come.
+const stopLimit = 6 * time.Second
 
 // Key handles a key press. It never blocks; a key that finds the inbox full is
 // dropped.
