@@ -40,6 +40,13 @@ var buildAgent = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	if job := os.Getenv(cutJobVariable); job != "" {
+		if err := makeStates(job); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	code := m.Run()
 	if buildDir != "" {
 		os.RemoveAll(buildDir)

@@ -30,7 +30,7 @@ var (
 	moneyPackages = []string{"money/...", "pix", "charge/...", "payout/...", "ledger/...", "queue/...", "store/..."}
 
 	// testHelpers export tests and fakes to other packages' tests.
-	testHelpers = []string{"providers/providertest/...", "store/storetest/...", "hub/hubtest/...", "internal/agenttest"}
+	testHelpers = []string{"providers/providertest/...", "store/storetest/...", "hub/hubtest/...", "internal/agenttest", "internal/powercut"}
 
 	local = []string{"printer/...", "display/...", "device/..."}
 )
