@@ -232,19 +232,22 @@ func (c *Client) Report(ctx context.Context, name string) (json.RawMessage, erro
 }
 
 // told is the data of an answer for people: what is personal by the name of its
-// field is masked, and other texts are cleaned of what looks like it.
-func (c *Client) told(r reply) (json.RawMessage, error) {
+// field is masked, and other texts are cleaned of what looks like it; but for the
+// fields that were asked for as they are.
+func (c *Client) told(r reply, plain ...string) (json.RawMessage, error) {
 	v, err := decode(r.data)
 	if err != nil {
 		return nil, c.contract(r, err)
 	}
-	return json.Marshal(clean(r.call.Hide, "", v))
+	return json.Marshal(clean(r.call.Hide, "", v, plain...))
 }
 
-func clean(hide providers.Hidden, field string, v any) any {
+func clean(hide providers.Hidden, field string, v any, plain ...string) any {
 	switch v := v.(type) {
 	case string:
 		switch field = strings.ToLower(field); {
+		case slices.Contains(plain, field) && isText(v, 2048):
+			return v
 		case strings.Contains(field, "name"):
 			return redact.Name(v).String()
 		case field == "document" || field == "cpf" || field == "cnpj" || field == "tax_id":
@@ -255,11 +258,11 @@ func clean(hide providers.Hidden, field string, v any) any {
 		return hide.Clean(v)
 	case []any:
 		for i := range v {
-			v[i] = clean(hide, field, v[i])
+			v[i] = clean(hide, field, v[i], plain...)
 		}
 	case map[string]any:
 		for name := range v {
-			v[name] = clean(hide, name, v[name])
+			v[name] = clean(hide, name, v[name], plain...)
 		}
 	}
 	return v

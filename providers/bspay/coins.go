@@ -126,7 +126,7 @@ func (c *Client) order(ctx context.Context, q request, checks ...argument) (json
 	if err != nil {
 		return nil, err
 	}
-	return c.told(r)
+	return c.told(r, "address", "qrcode") // what somebody is to pay
 }
 
 // argument is something that must be right before anything is sent.
