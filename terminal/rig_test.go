@@ -43,6 +43,7 @@ type rig struct {
 	ended  chan error
 	mu     sync.Mutex
 	events []terminal.Event
+	told   func(terminal.Event) // at every event; nil: nothing
 }
 
 func bubble(t *testing.T, f func(r *rig)) {
@@ -142,6 +143,9 @@ func (r *rig) restart(reboot bool) {
 }
 
 func (r *rig) observe(e terminal.Event) {
+	if r.told != nil {
+		r.told(e)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.events = append(r.events, e)
@@ -319,11 +323,15 @@ func (c *clock) Boot() string    { return c.boot }
 func (c *clock) Quality() string { return "synced" }
 
 type screen struct {
+	check func(display.View) // at every view; nil: nothing
 	mu    sync.Mutex
 	views []display.View
 }
 
 func (s *screen) Show(v display.View) {
+	if s.check != nil {
+		s.check(v)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.views = append(s.views, v)
