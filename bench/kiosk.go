@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/ssg-safe/agent/charge"
 	"github.com/ssg-safe/agent/device"
 	"github.com/ssg-safe/agent/display"
+	"github.com/ssg-safe/agent/fleet"
 	"github.com/ssg-safe/agent/printer"
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/providers/ssg"
@@ -37,7 +39,9 @@ type kiosk struct {
 	line   *line
 	shown  chan shown
 	commit spans
-	stop   func() error
+	// created are the charges whose code is known, the newest at most.
+	created chan charge.Charge
+	crew    crew
 }
 
 // shown is something that reached the screen.
@@ -49,7 +53,7 @@ type shown struct {
 // newKiosk builds and starts a terminal in dir. Its payer pays the given time
 // after the code's first status question.
 func newKiosk(ctx context.Context, dir string, payAfter time.Duration) (*kiosk, error) {
-	k := &kiosk{shown: make(chan shown, 1024)}
+	k := &kiosk{shown: make(chan shown, 1024), created: make(chan charge.Charge, 1)}
 	sim, err := ssgsim.New(ssgsim.Options{PayAfter: payAfter, PayeeName: "COFRE DEMONSTRACAO"})
 	if err != nil {
 		return nil, err
@@ -72,7 +76,7 @@ func newKiosk(ctx context.Context, dir string, payAfter time.Duration) (*kiosk, 
 		return nil, err
 	}
 	o := store.Options{
-		Path: filepath.Join(dir, "store.db"), Size: 64 << 20, Migrations: terminal.Migrations(),
+		Path: filepath.Join(dir, "store.db"), Size: 64 << 20, Migrations: slices.Concat(terminal.Migrations(), fleet.Migrations()),
 		Commit: func(tx *bbolt.Tx) error {
 			from := time.Now()
 			err := tx.Commit()
@@ -108,33 +112,29 @@ func newKiosk(ctx context.Context, dir string, payAfter time.Duration) (*kiosk, 
 		Routes:    map[string]terminal.Route{"ssg": hurried{client}},
 		MinAmount: 100, MaxAmount: 500000, Expiry: 5 * time.Minute, Grace: 10 * time.Second,
 		PaidScreen: time.Minute, Profile: profile,
-	}, k.store, device.NewClock(time.Time{}), screen, paper{}, nil, nil)
+	}, k.store, device.NewClock(time.Time{}), screen, paper{}, k.observe, nil)
 	if err != nil {
 		return nil, err
 	}
-	k.start(ctx, screen)
+	k.crew.run(ctx, screen.Run)
+	k.crew.run(ctx, k.store.Run)
+	k.crew.run(ctx, k.term.Run) // ends before its store
 	return k, nil
 }
 
-// start runs the parts; stop ends them, the terminal before its store.
-func (k *kiosk) start(ctx context.Context, screen *display.Display) {
-	var ends []func() error
-	run := func(f func(context.Context) error) {
-		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		ended := make(chan error, 1)
-		go func() { ended <- f(ctx) }()
-		ends = append(ends, func() error { cancel(); return <-ended })
+// stop ends the parts and closes the store.
+func (k *kiosk) stop() error { return errors.Join(k.crew.stop(), k.store.Close()) }
+
+// observe keeps the charge whose code the screen shows next.
+func (k *kiosk) observe(e terminal.Event) {
+	if e.Kind != terminal.ChargeCreated {
+		return
 	}
-	run(k.term.Run)
-	run(k.store.Run)
-	run(screen.Run)
-	k.stop = func() error {
-		var errs []error
-		for _, end := range ends {
-			errs = append(errs, end())
-		}
-		return errors.Join(append(errs, k.store.Close())...)
+	select {
+	case <-k.created:
+	default:
 	}
+	k.created <- e.Charge
 }
 
 // await returns the first thing on the screen that is wanted.

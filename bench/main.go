@@ -25,6 +25,8 @@ type figure struct {
 // figures in the order in which they run.
 var figures = []figure{
 	{"charge", measureCharge},
+	{"push", measurePush},
+	{"sync", measureSync},
 	{"operation", measureOperation},
 	{"slip", measureSlip},
 	{"start", measureStart},

@@ -4,7 +4,7 @@
 #
 #   scripts/bench.sh [-quick] [-gate] [-evict] [-dir DIR] [FIGURE...]
 #
-# Figures: charge operation slip start idle size; without names all. -quick tries
+# Figures: charge push sync operation slip start idle size; without names all. -quick tries
 # everything in a minute and writes nothing. The directory (default /var/tmp) is
 # on the disk that is measured; about 1.5 GB are used there and given back.
 set -euo pipefail
