@@ -244,8 +244,10 @@ type Merchant struct {
 	Account string
 	// Header is printed above every slip.
 	Header []string
-	// Zone is where the merchant's business day begins and ends.
-	Zone *time.Location
+	// Zone is where the merchant's business day begins and ends, and CutOff when,
+	// counted from midnight.
+	Zone   *time.Location
+	CutOff time.Duration
 }
 
 // Postings returns the double-entry lines of a fact; nil for facts that move

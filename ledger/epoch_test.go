@@ -111,6 +111,11 @@ func TestPruneAcrossEpochs(t *testing.T) {
 	if n := prune(5); n != 0 { // the only checkpoint lies further
 		t.Errorf("%d entries pruned past a checkpoint", n)
 	}
+	r.Keep = ledger.Position{Epoch: 1, Seq: 9}
+	if n := prune(4); n != 0 {
+		t.Errorf("%d entries pruned, and those after 1/9 were to stay", n)
+	}
+	r.Keep = ledger.Position{}
 	if n := prune(4); n != 10 {
 		t.Errorf("%d entries pruned, want the 10 of the old epoch", n)
 	}

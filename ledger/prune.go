@@ -23,6 +23,8 @@ type Retention struct {
 	// Entries to keep at most: above it the oldest go, whatever their age. 0:
 	// no limit.
 	Entries uint64
+	// Keep: entries after this position stay in any case. Zero: no limit.
+	Keep Position
 	// Limit of entries to delete in one call, so that it fits into the reserve
 	// of a full store; 0 is 64. It is exceeded only if the nearest checkpoint
 	// lies further.
@@ -43,6 +45,9 @@ func Prune(tx *bbolt.Tx, r Retention) (int, error) {
 	limit, err := acknowledged(tx, r.Consumers)
 	if err != nil {
 		return 0, err
+	}
+	if r.Keep != (Position{}) && r.Keep.Before(limit) {
+		limit = r.Keep
 	}
 	// What may go is looked for only as far as one call can go.
 	farthest, ok, err := r.checkpoint(tx, anchor.Position, limit)

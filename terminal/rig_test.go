@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/ssg-safe/agent/charge"
+	"github.com/ssg-safe/agent/closing"
 	"github.com/ssg-safe/agent/display"
 	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/money"
@@ -68,7 +70,7 @@ func bubble(t *testing.T, f func(r *rig)) {
 }
 
 func (r *rig) options() store.Options {
-	return store.Options{Path: r.path, Size: 1 << 20, Migrations: terminal.Migrations(), Commit: r.commit}
+	return store.Options{Path: r.path, Size: 1 << 20, Migrations: slices.Concat(terminal.Migrations(), closing.Migrations), Commit: r.commit}
 }
 
 func (r *rig) config() terminal.Config {

@@ -10,6 +10,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/ssg-safe/agent/charge"
+	"github.com/ssg-safe/agent/closing"
 	"github.com/ssg-safe/agent/display"
 	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/money"
@@ -25,6 +26,7 @@ type SlipKind string
 const (
 	SlipQR      SlipKind = "qr"      // the code to be paid
 	SlipReceipt SlipKind = "receipt" // says that it was paid; carries no code
+	SlipClosing SlipKind = "closing" // totals for the merchant
 )
 
 // slip is the payload of a print job: all that is needed to lay it out again,
@@ -41,6 +43,8 @@ type slip struct {
 	Paid     time.Time    `json:"paid,omitzero"`
 	EndToEnd string       `json:"end_to_end,omitempty"`
 	Route    string       `json:"route,omitempty"`
+	// Closing is what a closing slip says.
+	Closing *closing.Report `json:"closing,omitempty"`
 }
 
 // jobKind is the queue's name for slips; the states are the spool's.
@@ -393,6 +397,9 @@ func processName(s slip) string {
 // document lays a slip out that is not stale.
 func (t *Terminal) document(s slip) (printer.Document, error) {
 	m, ok := t.merchant(s.Merchant)
+	if s.Kind == SlipClosing {
+		return t.closingDocument(s, m), nil
+	}
 	if !ok {
 		return printer.Document{}, fmt.Errorf("merchant %q is not configured", s.Merchant)
 	}

@@ -81,7 +81,8 @@ type MerchantConfig struct {
 	Header []string `toml:"header" max:"6"`
 	// The zone whose midnight counts; an IANA name.
 	TimeZone string `toml:"time_zone" default:"America/Sao_Paulo"`
-	// The hour at which the business day ends.
+	// The hour at which the business day ends and is closed. One until noon ends
+	// the day before ("03:00" for a bar), one after noon begins the next day.
 	CutOff TimeOfDay `toml:"cut_off" default:"00:00"`
 }
 

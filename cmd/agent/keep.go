@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/ssg-safe/agent/charge"
+	"github.com/ssg-safe/agent/closing"
 	"github.com/ssg-safe/agent/device"
 	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/ledger/archive"
@@ -35,10 +36,12 @@ type keeper struct {
 	// consumers must have acknowledged an entry before it is pruned; without any
 	// the ledger is kept whole.
 	consumers []string
-	id        device.Identity
-	clock     *device.Clock
-	log       *slog.Logger
-	signed    ledger.Position
+	// book tells which entries are in no closing yet: those stay, too.
+	book   closing.Book
+	id     device.Identity
+	clock  *device.Clock
+	log    *slog.Logger
+	signed ledger.Position
 }
 
 func (k *keeper) run(ctx context.Context) error {
@@ -113,7 +116,12 @@ func (k *keeper) prune(ctx context.Context) error {
 	default:
 		r.Entries = uint64(ledger.Capacity(s.Size)) * 3 / 4
 	}
-	return k.repeat(ctx, "pruned", func(tx *bbolt.Tx) (int, error) { return ledger.Prune(tx, r) })
+	return k.repeat(ctx, "pruned", func(tx *bbolt.Tx) (n int, err error) {
+		if r.Keep, err = k.book.Kept(tx); err != nil {
+			return 0, err
+		}
+		return ledger.Prune(tx, r)
+	})
 }
 
 // before is the time that lies certainly an age ago; zero: there is none.

@@ -192,20 +192,12 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 
 // settle does it in one transaction; no ids are all dead letters.
 func settle(ctx context.Context, s *store.Store, how settlement, ids []uint64) ([]queue.Job, error) {
-	running, stop := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = s.Run(running) // Commit returns its error
-	}()
 	at := stampOf(device.NewClock(buildTime()))
 	var settled []queue.Job
-	err := s.Commit(ctx, store.Op{Name: "queue " + how.verb, Do: func(tx *bbolt.Tx) error {
+	err := commitAlone(ctx, s, store.Op{Name: "queue " + how.verb, Do: func(tx *bbolt.Tx) error {
 		jobs, err := terminal.SettleJobs(tx, at, how.what, ids)
 		settled = jobs
 		return err
 	}})
-	stop()
-	<-ended
 	return settled, err
 }

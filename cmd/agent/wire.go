@@ -17,6 +17,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/ssg-safe/agent/charge"
+	"github.com/ssg-safe/agent/closing"
 	"github.com/ssg-safe/agent/device"
 	"github.com/ssg-safe/agent/display"
 	"github.com/ssg-safe/agent/fleet"
@@ -140,7 +141,8 @@ func (w *wiring) agent(ctx context.Context, s *screen, notify *supervise.Notifie
 	}
 	sup := supervise.New(w.log)
 	sup.Add(supervise.Component{Name: "store", Run: st.Run, Essential: true})
-	k := &keeper{store: st, id: id, clock: clock, log: w.log}
+	book := terminal.Books(config.Merchants)
+	k := &keeper{store: st, book: book, id: id, clock: clock, log: w.log}
 	if dir := w.cfg.Archive.Dir; dir != "" {
 		k.archive = archive.New(st, dir, w.log)
 		k.consumers = append(k.consumers, archive.Consumer)
@@ -149,6 +151,7 @@ func (w *wiring) agent(ctx context.Context, s *screen, notify *supervise.Notifie
 		k.consumers = append(k.consumers, fleet.Consumer)
 	}
 	sup.Add(supervise.Component{Name: "keeper", Run: k.run})
+	sup.Add(supervise.Component{Name: "closings", Run: (&closer{store: st, book: book, clock: clock, log: w.log}).run})
 	sup.Add(supervise.Component{Name: "terminal", Run: t.Run, Essential: true})
 	if link != nil {
 		sup.Add(supervise.Component{Name: "link", Run: link.Run})
@@ -196,7 +199,7 @@ func storePath(data string) string { return filepath.Join(data, "store.db") }
 
 // storeOptions describe the store of a data directory.
 func storeOptions(path string, log *slog.Logger) store.Options {
-	migrations := slices.Concat(terminal.Migrations(), fleet.Migrations())
+	migrations := slices.Concat(terminal.Migrations(), fleet.Migrations(), closing.Migrations)
 	return store.Options{Path: path, Migrations: migrations, Verify: verifyStore, Logger: log}
 }
 
@@ -205,7 +208,7 @@ func verifyStore(tx *bbolt.Tx) error {
 	if _, err := ledger.Verify(tx, ledger.Head{}); err != nil {
 		return err
 	}
-	return errors.Join(queue.Audit(tx), terminal.Audit(tx), fleet.Verify(tx))
+	return errors.Join(queue.Audit(tx), terminal.Audit(tx), fleet.Verify(tx), closing.Audit(tx))
 }
 
 // openData opens the store and the identity of a data directory, and makes
@@ -271,10 +274,17 @@ func (w *wiring) terminalConfig() terminal.Config {
 		Expiry: c.Terminal.ChargeExpiry, Grace: c.Terminal.VerifyGrace, PaidScreen: c.Terminal.PaidScreen,
 	}
 	out.Profile, _ = printer.ProfileByName(c.Printer.Profile) // Validate knows the name
+	out.Merchants = c.merchants()
+	return out
+}
+
+// merchants are the configured ones, as the terminal knows them.
+func (c Config) merchants() []charge.Merchant {
+	var out []charge.Merchant
 	for _, m := range c.Merchants {
-		out.Merchants = append(out.Merchants, charge.Merchant{
+		out = append(out, charge.Merchant{
 			ID: m.ID, CNPJ: m.CNPJ, Name: m.Name, City: m.City, Key: m.PixKey, Route: m.Provider, Account: m.Account,
-			Header: m.Header, Zone: m.Zone(),
+			Header: m.Header, Zone: m.Zone(), CutOff: time.Duration(m.CutOff),
 		})
 	}
 	return out

@@ -76,6 +76,15 @@ func slips(t testing.TB) map[string]printer.Document {
 // papers are all that is printed: what payers get, and what operators get.
 func papers(t testing.TB, p printer.Profile) map[string]printer.Document {
 	all := slips(t)
+	z := slip.Closing{
+		Merchant: merchant, Terminal: "T001", NSU: 125, Number: 12, Date: "2025-11-21", From: "1/5204", To: "1/5391", At: issued, Copy: 1,
+		Providers: []slip.ClosingProvider{
+			{Name: "ssg", Paid: slip.Total{Count: 37, Sum: 1234567}, Late: slip.Total{Count: 1, Sum: 990}, Created: slip.Total{Count: 45, Sum: 1500000}, Expired: slip.Total{Count: 6, Sum: 240000}, Cancelled: slip.Total{Count: 2, Sum: 24443}},
+			{Mismatch: slip.Total{Count: 1, Sum: 5}, Extra: slip.Total{Count: 1, Sum: 1000}, Refund: slip.Total{Count: 1, Sum: 500}, Failed: slip.Total{Count: 3, Sum: 3000}},
+		},
+	}
+	x := slip.Closing{Merchant: merchant, Terminal: "T001", NSU: 126, Date: "2025-11-22", From: "1/5391", To: "1/5391", At: issued, Copy: 2}
+	all["closing"], all["look"] = z.Document(), x.Document()
 	all["test"] = slip.Test{Terminal: "T001", Profile: p, At: issued}.Document()
 	return all
 }

@@ -1,0 +1,124 @@
+package terminal
+
+import (
+	"cmp"
+	"context"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/ssg-safe/agent/charge"
+	"github.com/ssg-safe/agent/closing"
+	"github.com/ssg-safe/agent/ledger"
+	"github.com/ssg-safe/agent/printer"
+	layout "github.com/ssg-safe/agent/printer/slip"
+	"github.com/ssg-safe/agent/queue"
+)
+
+// Books is what closings need to know of a terminal's merchants.
+func Books(merchants []charge.Merchant) closing.Book {
+	return closing.Book{Merchants: merchants, Open: func(tx *bbolt.Tx, id charge.ID) (charge.Charge, bool) {
+		row := tx.Bucket(openBucket).Get([]byte(id))
+		var s snapshot
+		if row == nil || unseal([]byte(id), row, &s) != nil {
+			return charge.Charge{}, false
+		}
+		return s.Charge, true
+	}}
+}
+
+// ClosingRequest asks for an X, or for a Z.
+type ClosingRequest struct {
+	Merchant string // id; "" is the first merchant
+	Z        bool   // close; else only look
+	Print    bool
+	By       string // who asks, as the entry's actor
+}
+
+// Closing looks at a merchant's running day or closes it, and prints it if that
+// is wanted. It returns after the commit. Errors: closing.ErrNothing (of a Z),
+// ErrNoPrinter, ErrStopping, the store's.
+func (t *Terminal) Closing(ctx context.Context, r ClosingRequest) (closing.Report, error) {
+	if !r.Z && !r.Print { // commits nothing
+		var report closing.Report
+		err := t.store.View(func(tx *bbolt.Tx) (err error) {
+			report, err = CloseBooks(tx, t.stamp(), Books(t.cfg.Merchants), t.named(r))
+			return err
+		})
+		return report, err
+	}
+	type outcome struct {
+		report closing.Report
+		err    error
+	}
+	result := make(chan outcome, 1)
+	err := t.ask(ctx, func() {
+		t.closeBooks(r, func(report closing.Report, err error) { result <- outcome{report, err} })
+	})
+	if err != nil {
+		return closing.Report{}, err
+	}
+	o, err := wait(ctx, t, result)
+	return o.report, cmp.Or(err, o.err)
+}
+
+func (t *Terminal) closeBooks(r ClosingRequest, reply func(closing.Report, error)) {
+	switch {
+	case t.stopping:
+		reply(closing.Report{}, ErrStopping)
+		return
+	case r.Print && t.printer == nil:
+		reply(closing.Report{}, ErrNoPrinter)
+		return
+	}
+	r = t.named(r)
+	at := t.stamp()
+	var report closing.Report
+	d := &decision{name: "closing"}
+	d.with = func(tx *bbolt.Tx) (err error) {
+		report, err = CloseBooks(tx, at, Books(t.cfg.Merchants), r)
+		return err
+	}
+	if r.Print {
+		d.issue = []slip{{Kind: SlipClosing, Merchant: r.Merchant, Copy: 1, Closing: &report}}
+	}
+	d.then = func([]queue.Job) { reply(report, nil) }
+	d.refused = func(err error) { reply(closing.Report{}, err) }
+	t.commit(d)
+}
+
+// named has the merchant's id.
+func (t *Terminal) named(r ClosingRequest) ClosingRequest {
+	if m, ok := t.merchant(r.Merchant); ok {
+		r.Merchant = m.ID
+	}
+	return r
+}
+
+// CloseBooks does it in the caller's transaction, as [Terminal.Closing] and a
+// command without an agent do.
+func CloseBooks(tx *bbolt.Tx, at ledger.Stamp, b closing.Book, r ClosingRequest) (closing.Report, error) {
+	if r.Z {
+		return closing.Close(tx, at, b, r.Merchant, r.By)
+	}
+	return closing.Look(tx, b, r.Merchant, at.Wall)
+}
+
+// closingDocument lays a closing out. Its merchant need not be configured any
+// more.
+func (t *Terminal) closingDocument(s slip, m charge.Merchant) printer.Document {
+	r := s.Closing
+	doc := layout.Closing{
+		Merchant: layout.Merchant{Name: cmp.Or(m.Name, r.Merchant), CNPJ: m.CNPJ, Lines: m.Header},
+		Terminal: t.cfg.Code, NSU: s.NSU, Number: r.Number, Date: r.Date, From: r.From.String(), To: r.To.String(),
+		At: s.Issued.In(m.Zone), Copy: s.Copy,
+	}
+	total := func(t closing.Total) layout.Total { return layout.Total{Count: t.Count, Sum: t.Sum} }
+	for _, l := range r.Lines {
+		doc.Providers = append(doc.Providers, layout.ClosingProvider{
+			Name: l.Provider,
+			Paid: total(l.Paid), Late: total(l.Late), Extra: total(l.Extra), Mismatch: total(l.Mismatch), Refund: total(l.Refunded),
+			Created: total(l.Created), Expired: total(l.Expired), Cancelled: total(l.Cancelled), Failed: total(l.Failed),
+		})
+	}
+	return doc.Document()
+}
