@@ -19,7 +19,7 @@ func TestTree(t *testing.T) {
 	for _, f := range files {
 		present[f.pkg] = true
 	}
-	for _, pkg := range []string{"money", "pix", "pix/qr", "charge", "ledger", "queue", "store", "redact", "providers", "printer", "display", "device", "terminal", "cmd/agent"} {
+	for _, pkg := range []string{"money", "pix", "pix/qr", "charge", "ledger", "queue", "store", "redact", "providers", "printer", "display", "device", "terminal", "hub", "cmd/agent", "cmd/hub"} {
 		if !present[pkg] {
 			t.Errorf("package %s was not found: the rules would pass for want of something to check", pkg)
 		}
@@ -53,6 +53,7 @@ func TestRulesCatch(t *testing.T) {
 		{"display stands alone", "display/x.go", module + "printer"},
 		{"device stands alone", "device/x.go", module + "ledger"},
 		{"fleet stands alone", "fleet/x.go", module + "localapi"},
+		{"hub knows the protocol, not the terminal", "hub/bolt/x.go", module + "fleet"},
 		{"localapi stands alone", "localapi/x.go", module + "terminal"},
 		{"providers stand alone", "providers/ssg/x.go", module + "queue"},
 		{"local devices have no HTTP", "device/x.go", "net/http"},

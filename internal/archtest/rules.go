@@ -77,6 +77,10 @@ var rules = []rule{
 		why: "adapters never import each other: the link carries ledger bytes and signed messages, and prints or shows nothing itself",
 	},
 	{
+		name: "hub knows the protocol, not the terminal", of: []string{"hub/..."}, only: append([]string{"hub/...", "fleet/wire"}, core...),
+		why: "terminal and hub share messages and the form of the ledger, and nothing else: each can be replaced by another implementation",
+	},
+	{
 		name: "localapi stands alone", of: []string{"localapi/..."}, only: append([]string{"localapi/..."}, core...),
 		why: "adapters never import each other: a request becomes an event in the terminal's inbox and nothing else",
 	},
