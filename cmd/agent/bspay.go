@@ -22,6 +22,9 @@ type BspayConfig struct {
 	// The public https address at which the provider reports this terminal's
 	// charges. Empty: it reports nothing, and is asked.
 	PostbackURL string `toml:"postback_url"`
+	// How the agent names itself to the provider, where the account has a list of
+	// names.
+	UserAgent string `toml:"user_agent" default:"ssg-agent" max:"64"`
 }
 
 // bspayFamily is BSPAY's API v2.
@@ -55,7 +58,7 @@ func bspayConfig(p ProviderConfig) bspay.Config {
 		LocationHosts: p.AllowedHosts, CodeCheck: p.BRCodeCheck, RequestsPerSecond: p.RequestsPerSecond,
 	}
 	if p.Bspay != nil {
-		c.SigningKey, c.PostbackURL = p.Bspay.SigningKey.Value, p.Bspay.PostbackURL
+		c.SigningKey, c.PostbackURL, c.UserAgent = p.Bspay.SigningKey.Value, p.Bspay.PostbackURL, p.Bspay.UserAgent
 	}
 	if p.Payer != nil {
 		c.Payer = providers.Payer(*p.Payer)
@@ -70,7 +73,7 @@ func checkBspay(ps *problems, p ProviderConfig, at string) {
 		c.ClientID = "-" // the schema's business
 	}
 	c.ClientSecret = "-"
-	ps.adapter(c.Validate(), at, nil)
+	ps.adapter(c.Validate(), at, map[string]string{"user_agent": "bspay.user_agent"})
 	if p.Bspay != nil && p.Bspay.SigningKey.Name != "" {
 		ps.warn(at+".bspay.signing_key", "whoever takes it from this machine can send the account's money away",
 			"leave it out on a terminal: charges need no signature")

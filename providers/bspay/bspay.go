@@ -69,6 +69,10 @@ const (
 	readTimeout   = 10 * time.Second
 	// tokenLife is that of a token whose answer does not say it ("1h").
 	tokenLife = time.Hour
+	// loginShare is how many requests there must be room for between two logins: at
+	// two requests a second there are 15 logins a minute, of the 30 that the provider
+	// allows to all terminals behind one address.
+	loginShare = 8
 	// maxAmount is what fits into a code.
 	maxAmount money.Amount = 999_999_999_999
 )
@@ -110,8 +114,9 @@ func New(cfg Config, transport http.RoundTripper, log *slog.Logger) (*Client, er
 		clock: &clock{next: transport, wall: cfg.Now},
 	}
 	c.http = providers.HTTP{Provider: Name, Transport: c.clock, UserAgent: cfg.UserAgent, Log: log}
+	rate := cmp.Or(cfg.RequestsPerSecond, DefaultRequestsPerSecond)
 	c.calls = oauth.New(oauth.Config{
-		HTTP: &c.http, Rate: cmp.Or(cfg.RequestsPerSecond, DefaultRequestsPerSecond), Token: c.tokenCall,
+		HTTP: &c.http, Rate: rate, TokenEvery: loginShare * time.Second / time.Duration(rate), Token: c.tokenCall,
 		Failure: func(body []byte) (string, string) { f := parseFailure(body); return f.code, f.message },
 		Address: "url", Life: tokenLife, Stale: stale,
 	})

@@ -524,6 +524,27 @@ func TestTokens(t *testing.T) {
 			t.Errorf("%d logins with wrong credentials in two minutes", n)
 		}
 	})
+	// While logins fail for another reason, every call needs one.
+	synctest.Test(t, func(t *testing.T) {
+		c, sim := newClient(t, bspaysim.Options{}, func(cfg *Config) { cfg.RequestsPerSecond = DefaultRequestsPerSecond })
+		faults(t, sim, simkit.Rule{Route: "token", Fault: simkit.HTTP, Arg: "503"})
+		for range 600 {
+			e, ok := errors.AsType[*providers.Error](c.CheckHealth(t.Context()))
+			if !ok || e.Kind != providers.NotSent {
+				t.Fatalf("got %v, want not_sent", e)
+			}
+		}
+		var at []time.Time
+		for _, r := range sim.Log().Requests() {
+			at = append(at, r.At)
+			if n := len(at); n > 30 && at[n-1].Sub(at[n-31]) < time.Minute {
+				t.Fatalf("31 logins within a minute")
+			}
+		}
+		if len(at) != 600 {
+			t.Errorf("%d logins, want one for each call", len(at))
+		}
+	})
 }
 
 func TestBalance(t *testing.T) {

@@ -53,7 +53,7 @@ type Config struct {
 	LocationHosts []string
 	// CodeCheck (brcode_check) is CheckStrict (default) or CheckWarn.
 	CodeCheck string
-	// UserAgent (user_agent) is sent with every request, since accounts may have
+	// UserAgent (bspay.user_agent) is sent with every request, since accounts may have
 	// lists of them; empty: providers.DefaultUserAgent.
 	UserAgent string
 	// RequestsPerSecond (requests_per_second) limits this adapter, with bursts of

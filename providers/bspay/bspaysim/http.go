@@ -412,8 +412,10 @@ func (s *Sim) list(_ *http.Request, body []byte, f simkit.Faults) simkit.Answer 
 	}
 	items := []map[string]any{}
 	for _, t := range found[min(start, len(found)):min(start+size, len(found))] {
-		if err := s.look(t); err != nil {
-			return refuse(http.StatusInternalServerError, "INTERNAL_ERROR")
+		if t.ExternalID == in.text("external_id") { // it was asked for
+			if err := s.look(t); err != nil {
+				return refuse(http.StatusInternalServerError, "INTERNAL_ERROR")
+			}
 		}
 		row := s.row(t, now)
 		if s.opts.BareRows {

@@ -13,7 +13,7 @@
 // # Ledger and payers
 //
 // The simulator keeps its own ledger, durably when it has a directory. A
-// simulated payer pays a charge PayAfter after it was first listed: by then the
+// simulated payer pays a charge PayAfter after it was first asked for: by then the
 // terminal knows it and shows its code. When a payment falls due is written down
 // at once, so that it happens whether or not the simulator runs at that moment.
 // A payout is pending until SettleAfter has passed; one to a key that begins
@@ -103,8 +103,8 @@ type Options struct {
 	Dir string
 	// Seed makes ids, payers and faults repeatable.
 	Seed uint64
-	// PayAfter is when the payer pays, counted from the first listing; zero:
-	// never. SettleAfter is when a payout ends, counted from its making.
+	// PayAfter is when the payer pays, counted from the first question for the
+	// charge; zero: never. SettleAfter is when a payout ends, counted from its making.
 	PayAfter, SettleAfter time.Duration
 	// PayFraction is the share of charges that are paid; zero: all of them.
 	PayFraction float64
@@ -158,7 +158,7 @@ type transaction struct {
 	Code           string
 	Created        time.Time
 	Expires        time.Time // of a charge; zero: none
-	Seen           bool      // listed
+	Seen           bool      // asked for
 	Forced         string    // status word set by a control route
 	Due            time.Time // when it was or will be paid or settled; zero: never
 	Fails          bool      // a payout that fails when it is due
@@ -460,7 +460,7 @@ func (s *Sim) open(t transaction) (made *transaction, known bool, err error) {
 
 var errFunds = errors.New("the account does not hold enough")
 
-// look notes that a charge was listed, and sends its payer on the way. s.mu is
+// look notes that a charge was asked for, and sends its payer on the way. s.mu is
 // held.
 func (s *Sim) look(t *transaction) error {
 	if t.Type != "cashin" || t.Seen || t.Forced != "" || s.opts.PayAfter <= 0 {

@@ -40,6 +40,9 @@ type Config struct {
 	// Rate is how many requests a second are sent at most, bursts of five aside;
 	// at least 1.
 	Rate int
+	// TokenEvery spaces token requests besides, bursts of five aside, where the
+	// provider limits them more; 0: Rate alone.
+	TokenEvery time.Duration
 	// Token makes the token request, credentials and all, and hides them.
 	Token func() providers.Call
 	// Failure reads what an unsuccessful token answer says, to be cleaned.
@@ -59,12 +62,16 @@ type Config struct {
 type Session struct {
 	cfg    Config
 	limit  limiter
+	logins limiter
 	tokens tokens
 }
 
 // New returns a session. It sends nothing yet.
 func New(cfg Config) *Session {
-	s := &Session{cfg: cfg, limit: limiter{interval: time.Second / time.Duration(cfg.Rate), burst: burst}}
+	s := &Session{
+		cfg: cfg, limit: limiter{interval: time.Second / time.Duration(cfg.Rate), burst: burst},
+		logins: limiter{interval: cfg.TokenEvery, burst: burst},
+	}
 	s.tokens.fetch = s.fetch
 	return s
 }
@@ -149,8 +156,10 @@ func (s *Session) noToken(c providers.Call, err error) error {
 // fetch is the token request.
 func (s *Session) fetch(ctx context.Context) (redact.Secret, time.Duration, error) {
 	call := s.cfg.Token()
-	if err := s.limit.wait(ctx, 0); err != nil {
-		return "", 0, s.waiting(call, err)
+	for _, l := range []*limiter{&s.logins, &s.limit} {
+		if err := l.wait(ctx, 0); err != nil {
+			return "", 0, s.waiting(call, err)
+		}
 	}
 	a, err := s.cfg.HTTP.Do(ctx, call)
 	if err != nil {
