@@ -211,7 +211,7 @@ type FleetConfig struct {
 	// that name to the credentials, random where it cannot (NATS).
 	ClientID string `toml:"client_id" default:"device" oneof:"device random"`
 	// How often a silent link is tried. 5m saves data where the carrier allows it.
-	Keepalive time.Duration `toml:"keepalive" default:"60s" min:"10s" max:"10m"`
+	Keepalive time.Duration `toml:"keepalive" default:"60s" min:"10s" max:"5m"`
 	// Status messages of a fleet that runs other software. They are hints: the
 	// provider is asked.
 	Mapping *MappingConfig `toml:"mapping"`

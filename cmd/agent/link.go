@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/ssg-safe/agent/charge"
 	"github.com/ssg-safe/agent/device"
@@ -200,6 +201,9 @@ func (c FleetConfig) validate(ps *problems) {
 			ps.fail(fmt.Sprintf("fleet.hub_keys[%d]", i), "is not a public key", "copy it from what `ssg-hub keys pin` prints")
 		}
 	}
+	if c.Keepalive%time.Second != 0 {
+		ps.fail("fleet.keepalive", "has a fraction of a second", "MQTT counts whole seconds")
+	}
 	if (c.Certificate == "") != (c.PrivateKey == "") {
 		ps.fail("fleet.certificate", "certificate and private_key go together", "write both, or neither")
 	}
@@ -208,7 +212,7 @@ func (c FleetConfig) validate(ps *problems) {
 	}
 	if c.Mapping != nil {
 		if err := c.mapping().Validate(); err != nil {
-			ps.fail("fleet.mapping", err.Error(), "see docs/mqtt-protocol.md")
+			ps.fail("fleet.mapping", err.Error(), "see \"Fleets with other software\" in docs/mqtt-protocol.md")
 		}
 	}
 }
