@@ -15,6 +15,7 @@ zbarimg|zbar-tools|decodes the QR codes of slips and screens
 qemu-arm|qemu-user|runs the ARM binaries
 qemu-aarch64|qemu-user|runs the ARM binaries
 strace|strace|injects disk errors
+systemd-analyze|systemd|checks the unit
 mosquitto|mosquitto|a real broker for the link to the fleet
 openssl|openssl|makes the certificates that docs/hub.md says how to make
 tmux|tmux|types at the screen and reads it
