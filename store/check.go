@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"runtime"
@@ -224,6 +225,7 @@ func Check(o Options) error {
 	}
 	err = guard(func() error {
 		return db.View(func(tx *bbolt.Tx) error {
+			readAhead(o.Path, tx.Size())
 			for problem := range tx.Check() {
 				// The first one is enough; the child ends with the rest unread.
 				return fmt.Errorf("%w: %w", ErrCorrupt, problem)
@@ -239,6 +241,18 @@ func Check(o Options) error {
 		})
 	})
 	return closeAfter(db, err)
+}
+
+// readAhead reads the used part of the file into the page cache. bbolt maps it
+// for random access, so that a cold check would wait for each page by itself:
+// eight times as long.
+func readAhead(path string, used int64) {
+	f, err := os.Open(path)
+	if err != nil {
+		return // it is only slower
+	}
+	defer f.Close()
+	_, _ = io.Copy(io.Discard, io.LimitReader(f, used))
 }
 
 // evidence keeps the first bytes of what a child wrote; a dying Go program says
