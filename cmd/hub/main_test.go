@@ -28,7 +28,7 @@ func hubMain(t *testing.T, args ...string) (code int, stdout, stderr string) {
 // eventually polls a condition that another process brings about.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !done(); {
+	for deadline := time.Now().Add(90 * time.Second); !done(); {
 		if time.Now().After(deadline) {
 			t.Fatalf("it did not happen: %s", what)
 		}
