@@ -124,8 +124,16 @@ func (c *Client) Transactions(ctx context.Context, q providers.TransactionQuery)
 			Status: q.Word, Type: q.Kind, Currency: q.Currency,
 			From: date(q.From.AddDate(0, 0, -1)), To: date(q.To.AddDate(0, 0, 1)),
 		}
+		top := "" // of the page before
 		for page := 1; ; page++ {
 			r, list, err := c.list(ctx, "transactions", page, filter)
+			if err == nil && len(list) > 0 {
+				first := list[0].text("transaction_id", "id")
+				if first == top {
+					err = c.contract(r, errors.New("the next page is the same page"))
+				}
+				top = first
+			}
 			if err != nil {
 				yield(providers.Transaction{}, err)
 				return

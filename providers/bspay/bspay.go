@@ -341,6 +341,11 @@ func (c *Client) ask(ctx context.Context, q request) (reply, failure, error) {
 	if q.moves && c.cfg.SigningKey == "" {
 		return reply{call: call}, failure{}, c.http.Fail(call, providers.Operator, providers.Answer{}, "no_signing_key", "moving money out needs bspay.signing_key", nil)
 	}
+	if _, ahead := c.clock.now(); q.moves && ahead.Abs() > maxOffset {
+		// Perhaps the machine slept, and only what was learnt before is off: any
+		// answer tells the time, and without one nothing is signed.
+		_ = c.CheckHealth(ctx)
+	}
 	for again := q.moves; ; again = false {
 		sent, a, err := c.calls.Do(ctx, call, q.reserve, func(call *providers.Call) error {
 			if body != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"mime/multipart"
 	"net/http"
@@ -31,7 +32,7 @@ type InfractionQuery struct{ Status, Type string }
 // personal data masked.
 func (c *Client) Infractions(ctx context.Context, q InfractionQuery) ([]json.RawMessage, error) {
 	var all []json.RawMessage
-	for page := 1; page <= maxPages; page++ {
+	for page := 1; ; page++ {
 		query := url.Values{"page": {strconv.Itoa(page)}, "page_size": {strconv.Itoa(pageSize)}}
 		for name, value := range map[string]string{"status": q.Status, "type": q.Type} {
 			if value != "" {
@@ -54,10 +55,12 @@ func (c *Client) Infractions(ctx context.Context, q InfractionQuery) ([]json.Raw
 			all = append(all, told)
 		}
 		if len(list) < pageSize {
-			break
+			return all, nil
+		}
+		if page == maxPages {
+			return nil, c.contract(r, errors.New("there are too many to list; ask for a status or a type"))
 		}
 	}
-	return all, nil
 }
 
 // Infraction returns one with its replies, as JSON with personal data masked.

@@ -27,14 +27,16 @@ import (
 // Charge is a line of a simulator's ledger: the provider's own truth, against
 // which an agent's sums are checked.
 type Charge struct {
-	ID      string           `json:"id"`
-	Amount  money.Amount     `json:"amount"` // centavos
-	Account string           `json:"account,omitempty"`
-	Status  providers.Status `json:"status"`
-	Code    string           `json:"code"`
-	Created time.Time        `json:"created"`
-	Expires time.Time        `json:"expires"`
-	Paid    time.Time        `json:"paid,omitzero"`
+	ID      string       `json:"id"`
+	Amount  money.Amount `json:"amount"` // centavos
+	Account string       `json:"account,omitempty"`
+	// ExternalID is the id that the client gave; empty where it gives none.
+	ExternalID string           `json:"external_id,omitempty"`
+	Status     providers.Status `json:"status"`
+	Code       string           `json:"code"`
+	Created    time.Time        `json:"created"`
+	Expires    time.Time        `json:"expires"`
+	Paid       time.Time        `json:"paid,omitzero"`
 }
 
 // Answer is what a simulator sends when nothing goes wrong.

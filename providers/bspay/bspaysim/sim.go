@@ -310,7 +310,7 @@ func (s *Sim) lines(kind, currency string) []simkit.Charge {
 		}
 		word := t.word(now)
 		line := simkit.Charge{
-			ID: t.ID, Amount: t.centavos(), Account: t.ExternalID, Status: unified[word], Code: t.Code, Created: t.Created, Expires: t.Expires,
+			ID: t.ID, Amount: t.centavos(), ExternalID: t.ExternalID, Status: unified[word], Code: t.Code, Created: t.Created, Expires: t.Expires,
 		}
 		if word == "confirmed" {
 			line.Paid = t.Due

@@ -299,7 +299,7 @@ func TestControl(t *testing.T) {
 			t.Errorf("%s %s: got %d %v, want %d", tt.method, tt.path, status, out, tt.want)
 		}
 	}
-	if line := s.Charges()[0]; line.Status != providers.StatusRefunded || line.Account != "a" {
+	if line := s.Charges()[0]; line.Status != providers.StatusRefunded || line.ExternalID != "a" {
 		t.Errorf("got %+v", line)
 	}
 	req := httptest.NewRequest("GET", "/sim/webhooks?dialect=webhook", nil)
