@@ -133,14 +133,14 @@ func (f *fakeTerminal) got() told {
 	return f.told
 }
 
-func (f *fakeTerminal) script() (error, chan struct{}) {
+func (f *fakeTerminal) script() (block chan struct{}, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.err, f.block
+	return f.block, f.err
 }
 
 func (f *fakeTerminal) commit(ctx context.Context, op string, with fleet.Include) error {
-	err, block := f.script()
+	block, err := f.script()
 	if block != nil {
 		select {
 		case <-block:

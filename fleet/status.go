@@ -73,8 +73,6 @@ type counters [nCounters]atomic.Uint64
 
 func (c *counters) inc(n counter) { c[n].Add(1) }
 
-func (c *counters) get(n counter) uint64 { return c[n].Load() }
-
 func (c *counters) all() map[string]uint64 {
 	m := make(map[string]uint64, nCounters)
 	for n := range c {
