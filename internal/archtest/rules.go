@@ -22,12 +22,12 @@ type rule struct {
 
 var (
 	// values are pure: they compute, and neither know a device nor wait.
-	values = []string{"money", "pix/...", "redact"}
+	values = []string{"money", "pix/...", "redact", "exposure"}
 	// core decides about money.
 	core = append([]string{"charge/...", "closing/...", "payout/...", "ledger/...", "queue/...", "store/..."}, values...)
 	// moneyPackages may hold no floating point. pix/qr is geometry of pictures,
 	// and has no amounts.
-	moneyPackages = []string{"money/...", "pix", "charge/...", "closing/...", "payout/...", "ledger/...", "queue/...", "store/..."}
+	moneyPackages = []string{"money/...", "pix", "exposure", "charge/...", "closing/...", "payout/...", "ledger/...", "queue/...", "store/..."}
 
 	// testHelpers export tests and fakes to other packages' tests.
 	testHelpers = []string{"providers/providertest/...", "store/storetest/...", "hub/hubtest/...", "internal/agenttest", "internal/powercut"}
