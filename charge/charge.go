@@ -11,6 +11,7 @@
 //	fact \ state      created     pending     expired|cancelled|failed  paid                 partially_refunded
 //	attempt facts     created     –           –                         –                    –
 //	attempt accepted  pending     –           keeps (late answer)       keeps                keeps
+//	released          –           keeps       –                         –                    –
 //	paid              paid        paid        paid, late                –                    –
 //	extra payment     –           –           –                         paid                 keeps
 //	mismatch          keeps       keeps       keeps                     keeps                keeps
@@ -35,6 +36,11 @@
 // before the socket is written. An uncertain attempt that cannot be looked up
 // is orphaned; its code was never shown, and if money arrives through it all
 // the same it is credited to the same charge.
+//
+// While the provider cannot be reached an attempt may be static: the terminal's
+// own code, whose txid is the charge's id. It is accepted as it is recorded, has
+// no end, and can be paid again and again; its payments are found by that txid
+// ([Charge.FromPayment]). Released says that something left for it before that.
 package charge
 
 import (
@@ -109,6 +115,9 @@ type Attempt struct {
 	ProviderID string       `json:"provider_id,omitempty"`
 	// Reason is the provider error's kind, for rejected and uncertain attempts.
 	Reason string `json:"reason,omitempty"`
+	// Static says that its code was made here, At when, by the wall clock.
+	Static bool      `json:"static,omitempty"`
+	At     time.Time `json:"at,omitzero"`
 }
 
 // Payment is money that was recorded for a charge.
@@ -139,6 +148,8 @@ type Charge struct {
 	Late        bool         `json:"late,omitempty"`
 	Reason      string       `json:"reason,omitempty"` // why failed
 	RefundedSum money.Amount `json:"refunded,omitempty"`
+	// Released: something left for it before its payment was found.
+	Released bool `json:"released,omitempty"`
 }
 
 // ExpiryDuration is how long the code may be paid.
@@ -161,6 +172,13 @@ func (c Charge) Accepted() (Attempt, bool) {
 		}
 	}
 	return Attempt{}, false
+}
+
+// Static returns the attempt whose code was made here, if the payer sees that
+// one.
+func (c Charge) Static() (Attempt, bool) {
+	a, ok := c.Accepted()
+	return a, ok && a.Static
 }
 
 // Settling returns the payment that made the charge paid; false before that.

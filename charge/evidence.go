@@ -3,6 +3,7 @@ package charge
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/providers"
@@ -13,9 +14,10 @@ type Source string
 
 // Sources of evidence. A webhook is none of them: it is a hint to ask.
 const (
-	FromProvider Source = "provider" // an answer to our own authenticated question
-	FromHub      Source = "hub"      // a message signed by the hub
-	FromOperator Source = "operator" // a person who is named in By
+	FromProvider  Source = "provider"  // an answer to our own authenticated question
+	FromHub       Source = "hub"       // a message signed by the hub
+	FromOperator  Source = "operator"  // a person who is named in By
+	FromStatement Source = "statement" // the bank's statement, read by two people, By and Second
 )
 
 // Grade says how much a piece of evidence states. What a grade may release is
@@ -42,6 +44,7 @@ type Evidence struct {
 	EndToEnd   string        `json:"end_to_end,omitempty"`
 	Digest     string        `json:"digest,omitempty"` // SHA-256 of the answer's bytes, hex
 	By         string        `json:"by,omitempty"`     // the operator
+	Second     string        `json:"second,omitempty"` // who checked it, of a statement
 }
 
 // Grade returns the strength of e.
@@ -65,6 +68,10 @@ func (e Evidence) matches(c Charge) error {
 		if e.By == "" {
 			return errors.New("an operator's word needs a name")
 		}
+	case e.Source == FromStatement:
+		if err := e.stated(*a); err != nil {
+			return err
+		}
 	case e.Digest == "":
 		return errors.New("the answer's digest is missing")
 	case a.ProviderID == "" || a.ProviderID != e.ProviderID:
@@ -79,6 +86,21 @@ func (e Evidence) matches(c Charge) error {
 	return nil
 }
 
+// stated reports what a line of a bank's statement lacks to settle an attempt.
+func (e Evidence) stated(a Attempt) error {
+	switch {
+	case !a.Static:
+		return errors.New("only a code made here is matched by a statement: its provider can be asked")
+	case e.By == "" || e.Second == "" || e.By == e.Second:
+		return errors.New("a statement needs the names of two people")
+	case len(e.EndToEnd) != 32 || opPart(e.EndToEnd) != e.EndToEnd:
+		return errors.New("an end-to-end id has 32 letters and digits")
+	case e.Amount == nil || *e.Amount <= 0:
+		return errors.New("a statement says how much")
+	}
+	return nil
+}
+
 // FromAnswer makes evidence of a provider's answer about an attempt of c. The
 // account is the one whose credentials asked.
 func (c Charge) FromAnswer(attempt int, a providers.Charge) Evidence {
@@ -86,6 +108,48 @@ func (c Charge) FromAnswer(attempt int, a providers.Charge) Evidence {
 		Source: FromProvider, Route: c.Route, Account: c.Account, Attempt: attempt,
 		ProviderID: a.ProviderID, Word: a.Word, Amount: a.Amount, EndToEnd: a.EndToEnd, Digest: a.Digest,
 	}
+}
+
+// FromPayment makes evidence of a payment that the provider lists under the txid
+// of an attempt of c.
+func (c Charge) FromPayment(attempt int, p providers.Payment) Evidence {
+	return Evidence{
+		Source: FromProvider, Route: c.Route, Account: c.Account, Attempt: attempt,
+		ProviderID: p.TxID, Amount: &p.Amount, EndToEnd: p.EndToEnd, Digest: p.Digest,
+	}
+}
+
+// ByStatement makes evidence of a line of the bank's statement that two people
+// found to be the payment of c, whose code was made here. The error says what is
+// missing; another amount than the charge's is none, for that money is there.
+func (c Charge) ByStatement(amount money.Amount, endToEnd, by, second string) (Evidence, error) {
+	a, ok := c.Static()
+	if !ok {
+		return Evidence{}, fmt.Errorf("charge %s has no code made here: its provider can be asked", c.ID)
+	}
+	e := Evidence{
+		Source: FromStatement, Route: c.Route, Account: c.Account, Attempt: a.N, ProviderID: a.ProviderID,
+		Amount: &amount, EndToEnd: endToEnd, By: by, Second: second,
+	}
+	return e, e.stated(a)
+}
+
+// Offline returns the facts that give the charge a code of the terminal's own:
+// the newest attempt is over, for the reason given, and a static one follows,
+// made at a moment of the wall clock. An attempt of unknown outcome is orphaned:
+// its code was never shown.
+func (c Charge) Offline(at time.Time, reason string) []Fact {
+	last, _ := c.Last()
+	var facts []Fact
+	switch last.State {
+	case Sending:
+		facts = append(facts, AttemptFact{Charge: c.ID, N: last.N, State: Rejected, Reason: reason})
+	case Uncertain:
+		facts = append(facts, AttemptFact{Charge: c.ID, N: last.N, State: Orphaned, Reason: reason})
+	}
+	return append(facts, AttemptFact{
+		Charge: c.ID, N: last.N + 1, State: Accepted, ProviderID: string(c.ID), Static: true, At: at.UTC(),
+	})
 }
 
 // Observe turns a status answer about an attempt into the facts to record;

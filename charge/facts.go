@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/ssg-safe/agent/money"
 )
@@ -86,6 +87,9 @@ type AttemptFact struct {
 	Digest     string `json:"digest,omitempty"`
 	// Reason is the error kind of rejected and uncertain.
 	Reason string `json:"reason,omitempty"`
+	// Static and At: see [Attempt]. Such an attempt begins as accepted.
+	Static bool      `json:"static,omitempty"`
+	At     time.Time `json:"at,omitzero"`
 }
 
 // Kind implements [Fact].
@@ -100,7 +104,7 @@ func (f AttemptFact) Op() string {
 }
 
 func (f AttemptFact) apply(c *Charge) error {
-	if f.State == Sending {
+	if f.State == Sending || f.Static {
 		last, _ := c.Last()
 		if c.State != Created || f.N != last.N+1 {
 			return c.refuse(f, "")
@@ -108,7 +112,15 @@ func (f AttemptFact) apply(c *Charge) error {
 		if last.State != Rejected && last.State != Orphaned {
 			return c.refuse(f, fmt.Sprintf("attempt %d is still %s", last.N, last.State))
 		}
-		c.Attempts = append(c.Attempts, Attempt{N: f.N, State: Sending})
+		next := Attempt{N: f.N, State: Sending}
+		if f.Static {
+			if f.State != Accepted || f.ProviderID == "" || f.At.IsZero() {
+				return c.refuse(f, "a static code has a txid and a time, and needs no answer")
+			}
+			next = Attempt{N: f.N, State: Accepted, ProviderID: f.ProviderID, Static: true, At: f.At}
+			c.State = Pending
+		}
+		c.Attempts = append(c.Attempts, next)
 		return nil
 	}
 	a := c.attempt(f.N)
@@ -135,6 +147,39 @@ func (f AttemptFact) apply(c *Charge) error {
 	if f.State == Accepted && c.State == Created {
 		c.State = Pending
 	}
+	return nil
+}
+
+// ReleasedFact says that something left for a charge whose payment was not found
+// yet. It moves no money.
+type ReleasedFact struct {
+	unproved
+	Charge ID           `json:"charge"`
+	Amount money.Amount `json:"amount"`
+	// Count and Sum are what was out with it.
+	Count int          `json:"count"`
+	Sum   money.Amount `json:"sum"`
+}
+
+// Kind implements [Fact].
+func (ReleasedFact) Kind() string { return "charge.released" }
+
+// Subject implements [Fact].
+func (f ReleasedFact) Subject() ID { return f.Charge }
+
+// Op implements [Fact].
+func (f ReleasedFact) Op() string { return "charge/" + string(f.Charge) + "/released" }
+
+func (f ReleasedFact) apply(c *Charge) error {
+	switch _, static := c.Static(); {
+	case c.State != Pending || c.Released:
+		return c.refuse(f, "")
+	case !static:
+		return c.refuse(f, "its provider can be asked")
+	case f.Amount != c.Amount:
+		return c.refuse(f, fmt.Sprintf("%d centavos are not the charge's %d", f.Amount, c.Amount))
+	}
+	c.Released = true
 	return nil
 }
 
@@ -372,6 +417,10 @@ func Decode(kind string, data, evidence []byte) (Fact, error) {
 		f = v
 	case AttemptFact{}.Kind():
 		var v AttemptFact
+		read(&v)
+		f = v
+	case ReleasedFact{}.Kind():
+		var v ReleasedFact
 		read(&v)
 		f = v
 	case PaidFact{}.Kind():
