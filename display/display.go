@@ -21,6 +21,7 @@ const (
 	QR          State = "qr"          // the code waits to be paid
 	Verifying   State = "verifying"   // after expiry or cancel: the provider is asked once more
 	Paid        State = "paid"        // the provider confirmed
+	Held        State = "held"        // offline: whether it was paid is found out later
 	Expired     State = "expired"     // nobody paid in time
 	Cancelled   State = "cancelled"   // called off: the code must not be paid any more
 	Error       State = "error"       // ErrorCode says what went wrong
@@ -52,6 +53,11 @@ type View struct {
 	// quiet zone, or not at all: see Drawn.QR.
 	Code string
 
+	// Offline says on the screen QR that the terminal made the code by itself and
+	// learns later of its payment: its payer says when it is paid (Confirm).
+	// Released says on the screen Held that the goods may leave all the same.
+	Offline, Released bool
+
 	// Remaining and Total are the countdown of the screen QR as it stood when
 	// Show was called. The display counts down from there by the monotonic
 	// clock and stops at zero; it decides nothing when it gets there.
@@ -69,7 +75,7 @@ type View struct {
 	ErrorCode string
 
 	// Printed says that the printer confirmed the slip that goes with this
-	// screen: the printed code on QR, Verifying, Expired and Cancelled, the
+	// screen: the printed code on QR, Held, Verifying, Expired and Cancelled, the
 	// receipt on Paid.
 	Printed bool
 
@@ -92,6 +98,16 @@ type Status struct {
 
 	// Pending counts what has not reached the hub yet.
 	Pending int
+
+	// Unfound are the charges made offline whose payment was not found yet.
+	Unfound Unfound
+}
+
+// Unfound sums up charges: how many, over how much, and how old the oldest is.
+type Unfound struct {
+	Count int
+	Sum   money.Amount
+	Age   time.Duration
 }
 
 // Health is the state of one part of the terminal.

@@ -72,6 +72,10 @@ func TestGoldenVariants(t *testing.T) {
 	unknown.ErrorCode = "E77"
 	down := sample(Idle)
 	down.Status = Status{Network: Down, Printer: Down, Clock: Down, Pending: 1234}
+	offline := sample(QR)
+	offline.Offline, offline.Status.Unfound = true, Unfound{Count: 1000, Sum: 123456789, Age: 72 * time.Hour}
+	released := sample(Held)
+	released.Released = true
 	unprinted := sample(Cancelled)
 	unprinted.Printed = false
 
@@ -89,6 +93,10 @@ func TestGoldenVariants(t *testing.T) {
 		{"qr-whole-width-56x30", withCode(big, false), 56, 30, true, true},
 		{"qr-demo-100x30", sample(QR), 100, 30, true, true},
 		{"qr-last-seconds-100x30", late, 100, 30, false, true},
+		{"qr-offline-80x25", offline, 80, 25, false, true},
+		{"qr-offline-60x50", offline, 60, 50, false, true},
+		{"held-released-80x25", released, 80, 25, false, false},
+		{"held-smallest", released, minCols, minRows, false, false},
 		{"amount-over-100x30", over, 100, 30, false, false},
 		{"amount-under-100x30", under, 100, 30, false, false},
 		{"amount-empty-100x30", typed, 100, 30, false, false},

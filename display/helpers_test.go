@@ -55,6 +55,8 @@ func sample(s State) View {
 		v.Code, v.Remaining, v.Total = brCode(), 271*time.Second, 300*time.Second
 	case Paid:
 		v.At, v.Printed = noon.Add(125*time.Second), true
+	case Held:
+		v.Status.Pending, v.Status.Unfound = 0, Unfound{Count: 3, Sum: 370368, Age: 125 * time.Minute}
 	case Expired, Cancelled:
 		v.Printed = true
 	case Error, Unavailable:
@@ -192,6 +194,6 @@ func golden(t *testing.T, name, got string) {
 // states lists every screen, in the order of a payment.
 func states() []State {
 	return []State{
-		Starting, Idle, Amount, Creating, QR, Verifying, Paid, Expired, Cancelled, Error, Unavailable,
+		Starting, Idle, Amount, Creating, QR, Verifying, Paid, Held, Expired, Cancelled, Error, Unavailable,
 	}
 }

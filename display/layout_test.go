@@ -21,7 +21,8 @@ func extreme(s State) View {
 	v.Reference = strings.Repeat("W", 80)
 	v.Remaining, v.Total = 99*time.Hour, 100*time.Hour
 	v.At, v.Printed, v.ErrorCode = noon, true, ErrCode
-	v.Status = Status{Warn, Warn, Warn, 99_999}
+	v.Status = Status{Warn, Warn, Warn, 99_999, Unfound{Count: 1000, Sum: 9_999_999_999_99, Age: 9000 * time.Hour}}
+	v.Offline, v.Released = true, true
 	return v
 }
 

@@ -131,7 +131,14 @@ func (p *painter) paintQR(c *canvas, v View, m moment) bool {
 			top = append(line{{" " + p.t.demo + " ", badge}, {"  ", base}}, top...)
 		}
 		c.lines(l.top, centre, []line{top})
-		c.lines(l.text, centre, []line{{{countdown(m.remaining(v)), strong}, {"   ", base}, {" ESC ", keycap}, {" " + p.t.keyCancel, base}}})
+		foot := line{{countdown(m.remaining(v)), strong}}
+		for _, h := range p.hints(v) {
+			foot = append(foot, span{"   ", base}, span{" " + h.key + " ", keycap}, span{" " + h.does, base})
+		}
+		if foot.width() > l.text.w {
+			foot = foot[2:] // two keys matter more than the time
+		}
+		c.lines(l.text, centre, []line{foot})
 	default:
 		l.top.y, l.top.h = l.top.y+1, l.top.h-1
 		c.lines(l.top, centre, compose(l.top.w, l.top.h, func(s *sheet) { p.pay(s, v) }))
@@ -152,6 +159,9 @@ func (p *painter) pay(s *sheet, v View) {
 	s.gap()
 	s.label(p.t.payee, v.Payee)
 	s.label(p.t.reference, v.Reference)
+	if v.Offline {
+		s.detail(warn, p.t.offline)
+	}
 	if s.level < dense {
 		s.gap()
 		s.detail(base, p.t.scanHint)

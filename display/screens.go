@@ -83,7 +83,7 @@ func (p *painter) frame(c *canvas, v View, m moment) {
 // status is the line of small signs: a sign, never a colour alone, and a word
 // where there is room.
 func (p *painter) status(s Status, w int) line {
-	build := func(words bool) line {
+	build := func(words bool, gap string) line {
 		var l line
 		for _, part := range []struct {
 			h    Health
@@ -93,7 +93,7 @@ func (p *painter) status(s Status, w int) line {
 				continue
 			}
 			if len(l) > 0 {
-				l = append(l, span{"   ", base})
+				l = append(l, span{gap, base})
 			}
 			sign := map[Health]span{OK: {"●", good}, Warn: {"▲", warn}, Down: {"×", bad}}[part.h]
 			name := part.name
@@ -102,22 +102,40 @@ func (p *painter) status(s Status, w int) line {
 			}
 			l = append(l, sign, span{" " + name, dim})
 		}
-		if s.Pending > 0 {
+		count := func(n string, more string) {
 			if len(l) > 0 {
-				l = append(l, span{"   ", base})
+				l = append(l, span{gap, base})
 			}
-			n := "↑ " + strconv.Itoa(s.Pending)
 			if words {
-				n += " " + p.t.pending
+				n += " " + more
 			}
 			l = append(l, span{n, warn})
 		}
+		if s.Pending > 0 {
+			count("↑ "+strconv.Itoa(s.Pending), p.t.pending)
+		}
+		if u := s.Unfound; u.Count > 0 {
+			count("? "+strconv.Itoa(u.Count), p.t.unfound+" "+u.Sum.BRL()+" "+lasting(u.Age))
+		}
 		return l
 	}
-	if l := build(true); l.width() <= w {
-		return l
+	for _, l := range []line{build(true, "   "), build(false, "   ")} {
+		if l.width() <= w {
+			return l
+		}
 	}
-	return build(false)
+	return build(false, " ")
+}
+
+// lasting is how long something lasts, as short as it can be said.
+func lasting(d time.Duration) string {
+	switch {
+	case d < time.Hour:
+		return fmt.Sprintf("%dmin", d/time.Minute)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh%02d", d/time.Hour, d%time.Hour/time.Minute)
+	}
+	return fmt.Sprintf("%dd", d/(24*time.Hour))
 }
 
 // hints are the keys that a screen offers.
@@ -125,9 +143,14 @@ func (p *painter) hints(v View) []hint {
 	switch v.State {
 	case Amount:
 		return []hint{{"ENTER", p.t.keyConfirm}, {"←", p.t.keyCorrect}, {"ESC", p.t.keyCancel}}
-	case Creating, QR:
+	case QR:
+		if v.Offline {
+			return []hint{{"ENTER", p.t.keyClaim}, {"ESC", p.t.keyCancel}}
+		}
 		return []hint{{"ESC", p.t.keyCancel}}
-	case Paid, Expired, Cancelled, Error:
+	case Creating:
+		return []hint{{"ESC", p.t.keyCancel}}
+	case Paid, Held, Expired, Cancelled, Error:
 		return []hint{{"ENTER", p.t.keyBack}}
 	}
 	return nil
@@ -186,6 +209,16 @@ func (p *painter) body(s *sheet, v View, m moment) {
 			s.gap()
 			s.text(accent, t.takeReceipt)
 		}
+
+	case Held:
+		s.sign(accent, exclamation)
+		s.text(accent, t.held)
+		s.charged(v, strong)
+		if v.Released {
+			s.text(good, t.released)
+		}
+		s.text(base, t.heldHint)
+		s.label(t.reference, v.Reference)
 
 	case Expired:
 		s.sign(warn, cross)

@@ -12,7 +12,7 @@ import (
 type texts struct {
 	demo                         string
 	network, printer, clock      string
-	pending                      string // after the count
+	pending, unfound             string // after the count
 	starting, startingFile       string
 	idle, idleHint               string
 	amount, amountHint           string
@@ -25,6 +25,8 @@ type texts struct {
 	verifying, verifyingHint     string
 	paid, paidWord, confirmedAt  string
 	takeReceipt                  string
+	offline, held, heldHint      string
+	released, keyClaim           string
 	expired, expiredHint         string
 	cancelled, cancelledHint     string
 	doNotPay, discardPrinted     string
@@ -46,6 +48,7 @@ var portuguese = texts{
 	printer:         "Impressora",
 	clock:           "Relógio",
 	pending:         "a enviar",
+	unfound:         "a confirmar",
 	starting:        "Iniciando o terminal",
 	startingFile:    "Preparando o armazenamento",
 	idle:            "Pague com PIX",
@@ -71,6 +74,11 @@ var portuguese = texts{
 	paidWord:        "PAGO",
 	confirmedAt:     "Confirmado em",
 	takeReceipt:     "Retire o seu comprovante",
+	offline:         "Sem conexão com o banco: a confirmação vem depois.",
+	held:            "Pagamento a confirmar",
+	heldHint:        "Estamos sem conexão com o banco. Se você pagou, guarde o comprovante: o pagamento será confirmado quando a conexão voltar. Não pague de novo.",
+	released:        "Liberado: pode retirar.",
+	keyClaim:        "Já paguei",
 	expired:         "Código expirado",
 	expiredHint:     "Nenhum valor foi cobrado por este código até agora.",
 	cancelled:       "Cobrança cancelada",
@@ -110,6 +118,7 @@ var english = texts{
 	printer:         "Printer",
 	clock:           "Clock",
 	pending:         "to send",
+	unfound:         "to confirm",
 	starting:        "Starting the terminal",
 	startingFile:    "Preparing the storage",
 	idle:            "Pay with PIX",
@@ -135,6 +144,11 @@ var english = texts{
 	paidWord:        "PAID",
 	confirmedAt:     "Confirmed on",
 	takeReceipt:     "Take your receipt",
+	offline:         "No connection to the bank: the confirmation comes later.",
+	held:            "Payment to be confirmed",
+	heldHint:        "There is no connection to the bank. If you have paid, keep your bank's receipt: the payment will be confirmed when the connection is back. Do not pay again.",
+	released:        "Released: you can take it.",
+	keyClaim:        "I have paid",
 	expired:         "Code expired",
 	expiredHint:     "Nothing has been charged through this code so far.",
 	cancelled:       "Charge cancelled",

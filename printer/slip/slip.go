@@ -39,6 +39,9 @@ type QRSlip struct {
 	Payee     string    // who receives, where it is not Merchant.Name
 	At        time.Time // issued
 	Copy      int       // 2 and more are copies
+	// Offline: the terminal made the code by itself and learns later of its
+	// payment.
+	Offline bool
 }
 
 // Receipt says that a charge was paid.
@@ -70,6 +73,9 @@ func (s QRSlip) Document() printer.Document {
 	d.centre(howToPay, plain)
 	if !s.ExpiresAt.IsZero() {
 		d.centre(payBefore+s.ExpiresAt.Format(timeForm), bold)
+	}
+	if s.Offline {
+		d.centre(foundLater, plain)
 	}
 	d.add(printer.Rule{})
 	d.pair(labelPayee, s.Payee)

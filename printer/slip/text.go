@@ -8,9 +8,10 @@ const (
 	customerCopy = "VIA DO CLIENTE"
 	copyOf       = "%dª VIA" // 2 and more
 
-	howToPay  = "Abra o aplicativo do seu banco, escolha PIX e aponte a câmera para o código."
-	payBefore = "Pague até "
-	noProof   = "ESTE PAPEL NÃO COMPROVA PAGAMENTO"
+	howToPay   = "Abra o aplicativo do seu banco, escolha PIX e aponte a câmera para o código."
+	payBefore  = "Pague até "
+	foundLater = "Sem conexão com o banco agora: o pagamento será confirmado quando ela voltar. Guarde este papel e o comprovante do seu banco."
+	noProof    = "ESTE PAPEL NÃO COMPROVA PAGAMENTO"
 
 	confirmed  = "PAGAMENTO CONFIRMADO"
 	late       = "PAGAMENTO RECEBIDO FORA DO PRAZO"
