@@ -46,7 +46,8 @@ func (t *Terminal) start(r Request, reply func(charge.ID, error)) {
 		Charge: id, Merchant: m.ID, Route: m.Route, Account: m.Account, Amount: r.Amount,
 		Expiry: int(cmp.Or(r.Expiry, t.cfg.Expiry) / time.Second), Source: r.Source, Reference: r.Reference, Present: r.Present,
 	}
-	d, err := decide("start charge", l, created)
+	facts, own := t.offline(created)
+	d, err := decide("start charge", l, facts...)
 	if err != nil {
 		reply("", err)
 		return
@@ -59,12 +60,16 @@ func (t *Terminal) start(r Request, reply func(charge.ID, error)) {
 	if p := fromPayer(r.Payer); p != (privatePayer{}) || r.Description != "" {
 		d.private = &private{Description: r.Description, Payer: p}
 	}
+	if own != "" {
+		t.payable(d, l, own, l.began+d.next.ExpiryDuration())
+	}
 	before := t.session
 	if r.Present && !taken {
 		t.session.creating(id, r.Amount)
 	}
 	d.then = func([]queue.Job) {
 		reply(id, nil)
+		t.changed(l, nil)
 		t.send(l)
 	}
 	d.refused = func(err error) {
@@ -135,8 +140,13 @@ func (t *Terminal) line(l *live) chan struct{} {
 
 // answered handles the outcome of create attempt n.
 func (t *Terminal) answered(l *live, n int, sent time.Duration, a providers.Charge, err error) {
-	t.reached(err)
+	t.reached(l.charge.Route, err)
 	caps := t.route(l.charge).Caps()
+	if n > 1 || t.clock.Up()-sent >= blip {
+		if e, ok := errors.AsType[*providers.Error](err); ok && (e.Kind == providers.NotSent || !caps.LookUp) && t.fallBack(l, err) {
+			return
+		}
+	}
 	facts, next := l.charge.Answer(n, a, err, "", caps)
 	if err != nil {
 		t.log.Warn("charge attempt", "charge", l.charge.ID, "attempt", n, "err", err)
@@ -148,18 +158,21 @@ func (t *Terminal) answered(l *live, n int, sent time.Duration, a providers.Char
 		if len(a.Warnings) > 0 {
 			t.log.Warn("the provider's code breaks rules and is shown all the same", "charge", l.charge.ID, "warnings", a.Warnings)
 		}
-		d.private = &private{Code: a.BRCode, Description: l.desc, Payer: fromPayer(l.payer)}
-		d.deadline = sent + l.charge.ExpiryDuration()
-		if l.cancel {
-			return
-		}
-		if l.charge.Present && t.printer != nil {
-			d.issue = append(d.issue, slip{
-				Kind: SlipQR, Charge: l.charge.ID, Merchant: l.charge.Merchant, Amount: l.charge.Amount, Copy: 1,
-				Expires: t.wallAt(d.deadline),
-			})
-		}
+		t.payable(d, l, a.BRCode, sent+l.charge.ExpiryDuration())
 	})
+}
+
+// payable adds to a decision the code by which its charge is paid, until a
+// deadline.
+func (t *Terminal) payable(d *decision, l *live, code string, deadline time.Duration) {
+	d.private = &private{Code: code, Description: l.desc, Payer: fromPayer(l.payer)}
+	d.deadline = deadline
+	if l.cancel || !d.next.Present || t.printer == nil {
+		return
+	}
+	s := slip{Kind: SlipQR, Charge: d.next.ID, Merchant: d.next.Merchant, Amount: d.next.Amount, Copy: 1, Expires: t.wallAt(deadline)}
+	_, s.Offline = d.next.Static()
+	d.issue = append(d.issue, s)
 }
 
 // follow commits the outcome of an attempt and what must come after it.
@@ -215,7 +228,10 @@ func (t *Terminal) find(l *live) {
 					facts, next := l.charge.Absent(last.N)
 					t.follow(l, facts, next, nil, func(*decision) {})
 				default:
-					t.reached(err)
+					t.reached(l.charge.Route, err)
+					if t.fallBack(l, err) {
+						return
+					}
 					l.watch.asked(t.clock.Up(), err, l.charge.State, route.Caps().Poll)
 				}
 			})
@@ -260,6 +276,10 @@ func (t *Terminal) question(l *live) {
 	if !ok {
 		return
 	}
+	if a.Static {
+		t.seek(l, a)
+		return
+	}
 	ended := t.over(l)
 	route := t.route(l.charge)
 	ref := providers.Ref{Charge: string(l.charge.ID), Attempt: a.N, ProviderID: a.ProviderID}
@@ -269,7 +289,7 @@ func (t *Terminal) question(l *live) {
 		return func() {
 			l.later(func() {
 				l.watch.asking = false
-				t.reached(err)
+				t.reached(l.charge.Route, err)
 				l.watch.asked(t.clock.Up(), err, l.charge.State, route.Caps().Poll)
 				if l.charge.State.Open() && ended != "" && err == nil {
 					l.watch.vain++
@@ -290,10 +310,11 @@ func (t *Terminal) question(l *live) {
 // a question that is about to be asked; "" while it has not.
 func (t *Terminal) over(l *live) charge.State {
 	up := t.clock.Up()
+	_, static := l.charge.Static()
 	switch {
 	case l.cancel && up >= l.watch.cancelled+cancelGrace:
 		return charge.Cancelled
-	case l.known && up >= l.deadline+t.cfg.Grace:
+	case !static && l.known && up >= l.deadline+t.cfg.Grace:
 		return charge.Expired
 	}
 	return ""
@@ -322,7 +343,7 @@ func (t *Terminal) learnWith(l *live, facts []charge.Fact, with func(*bbolt.Tx) 
 	if first {
 		d.paid = t.clock.Up()
 	}
-	if first && t.printer != nil && l.charge.Present && !paid.Late {
+	if first && t.printer != nil && l.charge.Present && !paid.Late && t.attended(l) {
 		d.issue = append(d.issue, slip{
 			Kind: SlipReceipt, Charge: l.charge.ID, Merchant: l.charge.Merchant, Amount: paid.Amount, Copy: 1,
 			EndToEnd: paid.Evidence.EndToEnd, Route: l.charge.Route, Paid: t.clock.Wall(),
@@ -347,6 +368,14 @@ func (t *Terminal) learnWith(l *live, facts []charge.Fact, with func(*bbolt.Tx) 
 	t.commit(d)
 }
 
+// attended reports whether the payer of a charge may still be there. A payment of
+// a code made here can be found days later; its receipt is printed when somebody
+// asks for it.
+func (t *Terminal) attended(l *live) bool {
+	_, static := l.charge.Static()
+	return !static || t.session.charge == l.charge.ID || l.began >= 0 && t.clock.Up() < l.deadline
+}
+
 // changed follows a committed change of a charge: screen, watch, events.
 func (t *Terminal) changed(l *live, cause error) {
 	up := t.clock.Up()
@@ -359,7 +388,8 @@ func (t *Terminal) changed(l *live, cause error) {
 			t.plan(l, up)
 			t.observe(Event{Kind: ChargeCreated, Charge: c, Code: l.code})
 			if mine {
-				t.session.pending(up)
+				_, static := c.Static()
+				t.session.pending(static)
 			}
 		}
 	case charge.Paid:
@@ -399,25 +429,21 @@ func (t *Terminal) cancel(id charge.ID) {
 	if l == nil || !l.charge.State.Open() || l.cancel {
 		return
 	}
+	if _, static := l.charge.Static(); static && t.out(l.charge.Route) {
+		// Nobody can be asked. Money that comes all the same is found, and is late.
+		l.later(func() {
+			if l.charge.State == charge.Pending {
+				t.learn(l, []charge.Fact{charge.EndedFact{Charge: id, State: charge.Cancelled, Reason: "payer"}})
+			}
+		})
+		return
+	}
 	up := t.clock.Up()
 	l.cancel = true
 	l.watch.cancelled = up
 	l.watch.next = up
 	if l.retryAt != 0 {
 		l.retryAt = up
-	}
-}
-
-// reached notes whether a provider could be reached.
-func (t *Terminal) reached(err error) {
-	e, ok := errors.AsType[*providers.Error](err)
-	switch {
-	case err == nil || ok && e.HTTP != 0 && e.HTTP < 500:
-		t.network = display.OK
-	case ok && (e.Kind == providers.NotSent || e.Kind == providers.Ambiguous):
-		t.network = display.Down
-	default:
-		t.network = display.Warn
 	}
 }
 

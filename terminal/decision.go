@@ -207,11 +207,7 @@ func (d *decision) write(tx *bbolt.Tx, at ledger.Stamp, closing []charge.ID) ([]
 			a.CodeHash = hash
 			f = a
 		}
-		draft := ledger.Draft{Op: f.Op(), Kind: f.Kind(), Actor: actor, Postings: charge.Postings(f), Data: f}
-		if p := f.Proof(); p != nil {
-			draft.Evidence = p
-		}
-		if _, err := ledger.Append(tx, at, draft); err != nil && !errors.Is(err, ledger.ErrDuplicate) {
+		if _, err := ledger.Append(tx, at, entryOf(f)); err != nil && !errors.Is(err, ledger.ErrDuplicate) {
 			return nil, fmt.Errorf("append %s: %w", f.Kind(), err)
 		}
 	}
@@ -258,6 +254,15 @@ func (d *decision) write(tx *bbolt.Tx, at ledger.Stamp, closing []charge.ID) ([]
 		issued = append(issued, job)
 	}
 	return issued, nil
+}
+
+// entryOf is the ledger entry of a fact.
+func entryOf(f charge.Fact) ledger.Draft {
+	draft := ledger.Draft{Op: f.Op(), Kind: f.Kind(), Actor: actor, Postings: charge.Postings(f), Data: f}
+	if p := f.Proof(); p != nil {
+		draft.Evidence = p
+	}
+	return draft
 }
 
 // seal makes a row of v.

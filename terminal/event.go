@@ -14,9 +14,12 @@ const (
 	ChargeResumed EventKind = "charge_resumed" // as created, after a restart
 	ChargePaid    EventKind = "charge_paid"    // Charge with its payments
 	ChargeEnded   EventKind = "charge_ended"   // expired, cancelled or failed
-	PaymentOdd    EventKind = "payment_odd"    // a second or mismatched payment: a person must look
-	SlipPrinted   EventKind = "slip_printed"   // Slip, Confirmed
-	SlipUnknown   EventKind = "slip_unknown"   // Slip: a person must look at the paper
+	// ChargeReleased: something may leave for a charge made offline, before its
+	// payment is found.
+	ChargeReleased EventKind = "charge_released"
+	PaymentOdd     EventKind = "payment_odd"  // a second or mismatched payment: a person must look
+	SlipPrinted    EventKind = "slip_printed" // Slip, Confirmed
+	SlipUnknown    EventKind = "slip_unknown" // Slip: a person must look at the paper
 )
 
 // Event is something that happened and is on disk.

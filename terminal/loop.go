@@ -39,13 +39,17 @@ func (t *Terminal) step(l *live, up time.Duration) {
 		return
 	}
 	if mine && t.session.state == display.QR && (l.cancel || l.known && up >= l.deadline) {
-		patience := t.cfg.Grace
-		if l.cancel {
-			patience = cancelGrace
+		_, static := l.charge.Static()
+		switch {
+		case static && !l.cancel: // nobody knows, and no verdict is to be had
+			t.session.held(up)
+		case l.cancel:
+			t.session.verifying(up + cancelGrace + verdict)
+		default:
+			t.session.verifying(up + t.cfg.Grace + verdict)
 		}
-		t.session.verifying(up + patience + verdict)
 	}
-	if at, ok := l.due(); ok && up >= at {
+	if at, ok := t.due(l); ok && up >= at {
 		t.plan(l, up)
 		t.question(l)
 	}
@@ -59,11 +63,10 @@ func (t *Terminal) forget(id charge.ID) bool {
 	if l.busy || l.watch.asking || l.charge.State.Open() {
 		return false
 	}
-	if l.charge.State.Rank() >= charge.Paid.Rank() {
-		if t.session.charge == id && !l.charge.Late {
-			return false
-		}
-	} else if _, ok := l.due(); ok {
+	if l.charge.State.Rank() >= charge.Paid.Rank() && t.session.charge == id && !l.charge.Late {
+		return false
+	}
+	if _, ok := t.due(l); ok {
 		return false
 	}
 	delete(t.charges, id)
@@ -87,7 +90,7 @@ func (t *Terminal) untilNext() time.Duration {
 			if l.lookUp && !l.busy && !l.watch.asking {
 				due(l.watch.next)
 			}
-			if at, ok := l.due(); ok {
+			if at, ok := t.due(l); ok {
 				due(at)
 			}
 			if t.session.charge == l.charge.ID && t.session.state == display.QR && l.known {
@@ -115,6 +118,11 @@ func (t *Terminal) key(k display.Key) {
 		})
 	case stop:
 		t.cancel(id)
+	case claim:
+		if l := t.charges[id]; l != nil {
+			t.session.held(t.clock.Up())
+			l.later(func() { t.claimed(l) })
+		}
 	}
 }
 
@@ -149,6 +157,10 @@ func (t *Terminal) view() display.View {
 	if t.cfg.Pending != nil {
 		v.Status.Pending = t.cfg.Pending()
 	}
+	if wait := t.exposure().Pending; wait.Count > 0 {
+		age := t.clock.Wall().Sub(wait.Oldest).Truncate(time.Minute)
+		v.Status.Unfound = display.Unfound{Count: wait.Count, Sum: wait.Sum, Age: max(0, age)}
+	}
 	if s.state == display.Amount {
 		v.Min, v.Max = t.cfg.MinAmount, t.cfg.MaxAmount
 	}
@@ -164,6 +176,9 @@ func (t *Terminal) view() display.View {
 		v.Code, v.Total = l.code, l.charge.ExpiryDuration()
 		v.Remaining = max(0, l.deadline-t.clock.Up())
 		v.Printed = l.printed == SlipQR
+		_, v.Offline = l.charge.Static()
+	case display.Held:
+		v.Printed, v.Released = l.printed == SlipQR, l.charge.Released
 	case display.Verifying, display.Expired, display.Cancelled:
 		v.Printed = l.printed == SlipQR
 	case display.Paid:

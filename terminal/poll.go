@@ -40,6 +40,12 @@ func (w *watch) asked(up time.Duration, err error, s charge.State, p providers.P
 		w.failures = 0
 		return
 	}
+	w.failed(up)
+}
+
+// failed puts the next question off after one that got no answer, longer each
+// time, up to half a minute.
+func (w *watch) failed(up time.Duration) {
 	w.failures++
 	w.next = max(w.next, up+jitter(min(time.Second<<min(w.failures, 5), 30*time.Second)))
 }
@@ -57,13 +63,23 @@ func (w *watch) hint(up time.Duration) {
 // is the provider's: by the age of the code while it may be paid, quickly while
 // the payer waits for a verdict, slowly when none came and ever more slowly while
 // none comes, and slowly for a while after the end, because money may still
-// arrive.
-func (l *live) due() (time.Duration, bool) {
+// arrive. Codes made here are looked for to the end of their watch, whatever was
+// found, and while their provider is out of reach one at a time.
+func (t *Terminal) due(l *live) (time.Duration, bool) {
 	if l.watch.asking || l.busy {
 		return 0, false
 	}
-	if _, ok := l.charge.Accepted(); !ok {
+	a, ok := l.charge.Accepted()
+	if !ok {
 		return 0, false
+	}
+	if a.Static {
+		at := l.watch.next
+		if o := t.outages[l.charge.Route]; o != nil {
+			at = o.probe
+		}
+		_, finds := t.route(l.charge).(providers.StaticFinder)
+		return at, finds && !l.watch.over
 	}
 	switch {
 	case l.charge.State == charge.Pending:
@@ -79,6 +95,10 @@ func (t *Terminal) plan(l *live, up time.Duration) {
 	p := t.route(l.charge).Caps().Poll
 	w := &l.watch
 	over := l.known && up >= l.deadline
+	if a, static := l.charge.Static(); static && !(l.cancel && l.charge.State.Open()) {
+		w.next = up + jitter(searchInterval(t.clock.Wall().Sub(a.At)))
+		return
+	}
 	switch {
 	case l.charge.State.Open() && l.cancel && up < w.cancelled+cancelGrace+verdict:
 		w.next = up + time.Second

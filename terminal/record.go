@@ -201,7 +201,7 @@ func (d *draft) add(e ledger.Entry) error {
 	case charge.CreatedFact:
 		d.Created, d.sent[1] = wall, wall
 	case charge.AttemptFact:
-		if f.State == charge.Sending {
+		if f.State == charge.Sending || f.Static {
 			d.sent[f.N] = wall
 		}
 	case charge.PaidFact:

@@ -126,7 +126,8 @@ func (t *Terminal) resume(l *live) {
 			l.deadline, l.known = up+c.ExpiryDuration(), true
 		} else if c.Present && t.session.state == display.Idle && up < l.deadline && t.cfg.Routes[c.Route] != nil {
 			t.session.creating(c.ID, c.Amount)
-			t.session.pending(up)
+			_, static := c.Static()
+			t.session.pending(static)
 		}
 		l.watch.start(up, c.State)
 		t.observe(Event{Kind: ChargeResumed, Charge: c, Code: l.code})

@@ -12,15 +12,16 @@ import (
 // pure. It never decides about money: it follows committed facts, and asks the
 // loop for what the keys want.
 //
-//	starting → idle ⇄ amount → creating → qr → verifying
-//	           idle ← paid | expired | cancelled | error | unavailable
+//	starting → idle ⇄ amount → creating → qr → verifying | held
+//	           idle ← paid | expired | cancelled | error | unavailable | held
 type session struct {
 	state  display.State
 	amount money.Amount
 	charge charge.ID
 	code   string        // error code
 	until  time.Duration // when the screen changes by itself; 0: never
-	held   bool          // error screen that no key or timer may leave
+	halted bool          // error screen that no key or timer may leave
+	own    bool          // the code was made here: its payer says when it is paid
 }
 
 // wish is what a key asks of the loop.
@@ -30,11 +31,13 @@ const (
 	nothing wish = iota
 	begin        // start a charge of session.amount
 	stop         // cancel session.charge
+	claim        // session.charge is paid, says its payer
 )
 
 const (
 	amountIdle  = 60 * time.Second // an abandoned amount goes away
 	noticeStays = 12 * time.Second // expired, cancelled, error
+	heldStays   = 30 * time.Second // there is more to read
 	// verdict is how long past its grace a verdict may take before the screen
 	// says that the charge is still being checked.
 	verdict = 10 * time.Second
@@ -46,7 +49,7 @@ func (s *session) free() bool {
 	case display.Starting, display.Amount, display.Creating, display.QR, display.Verifying:
 		return false
 	}
-	return !s.held
+	return !s.halted
 }
 
 func (s *session) enter(state display.State, until time.Duration) { s.state, s.until = state, until }
@@ -77,11 +80,14 @@ func (s *session) key(k display.Key, up time.Duration, lowest, highest money.Amo
 			}
 		}
 	case display.Creating, display.QR:
-		if k.Kind == display.Cancel {
+		switch {
+		case k.Kind == display.Cancel:
 			return stop
+		case k.Kind == display.Confirm && s.own:
+			return claim
 		}
-	case display.Paid, display.Expired, display.Cancelled, display.Error, display.Unavailable:
-		if !s.held && (k.Kind == display.Confirm || k.Kind == display.Cancel) {
+	case display.Paid, display.Held, display.Expired, display.Cancelled, display.Error, display.Unavailable:
+		if !s.halted && (k.Kind == display.Confirm || k.Kind == display.Cancel) {
 			s.idle()
 		}
 	}
@@ -102,8 +108,17 @@ func (s *session) creating(id charge.ID, a money.Amount) {
 	*s = session{state: display.Creating, charge: id, amount: a}
 }
 
-// pending shows the code.
-func (s *session) pending(time.Duration) { s.enter(display.QR, 0) }
+// pending shows the code; own says that it was made here.
+func (s *session) pending(own bool) {
+	s.enter(display.QR, 0)
+	s.own = own
+}
+
+// held shows that a payment will be found later.
+func (s *session) held(up time.Duration) {
+	s.enter(display.Held, up+heldStays)
+	s.own = false
+}
 
 // verifying shows that the provider is asked for the last time; until is when
 // even a late verdict should be there.
@@ -134,7 +149,7 @@ func (s *session) fail(up time.Duration, code string) {
 }
 
 // halt shows an error that only a person with tools can mend.
-func (s *session) halt(code string) { *s = session{state: display.Error, code: code, held: true} }
+func (s *session) halt(code string) { *s = session{state: display.Error, code: code, halted: true} }
 
 // tick moves on when the time of a screen is over.
 func (s *session) tick(up time.Duration) {

@@ -82,6 +82,7 @@ func (r Record) again() (slip, error) {
 		s.Kind, s.Amount, s.EndToEnd, s.Route, s.Paid = SlipReceipt, pay.Amount, pay.Evidence.EndToEnd, c.Route, r.Paid
 	case c.State == charge.Pending:
 		s.Kind, s.Expires = SlipQR, r.Expires
+		_, s.Offline = c.Static()
 	default:
 		return slip{}, fmt.Errorf("%w: it is %s", ErrNothingToPrint, c.State)
 	}

@@ -43,6 +43,7 @@ type slip struct {
 	Paid     time.Time    `json:"paid,omitzero"`
 	EndToEnd string       `json:"end_to_end,omitempty"`
 	Route    string       `json:"route,omitempty"`
+	Offline  bool         `json:"offline,omitempty"` // the code was made here
 	// Closing is what a closing slip says.
 	Closing *closing.Report `json:"closing,omitempty"`
 }
@@ -412,6 +413,6 @@ func (t *Terminal) document(s slip) (printer.Document, error) {
 	}
 	return layout.QRSlip{
 		Merchant: head, Terminal: t.cfg.Code, NSU: s.NSU, Amount: s.Amount, BRCode: t.charges[s.Charge].code, TxID: string(s.Charge),
-		ExpiresAt: s.Expires.In(m.Zone), At: s.Issued.In(m.Zone), Copy: s.Copy,
+		ExpiresAt: s.Expires.In(m.Zone), At: s.Issued.In(m.Zone), Copy: s.Copy, Offline: s.Offline,
 	}.Document(), nil
 }

@@ -24,7 +24,8 @@
 // The loop only routes. What a charge may become is in package charge. The
 // screen of the kiosk is session.go, the print spool spool.go, the times at
 // which providers are asked poll.go; each decides purely. charges.go joins them,
-// recover.go begins, and decision.go writes.
+// recover.go begins, and decision.go writes. offline.go is what happens while a
+// provider cannot be reached, within the limits of package exposure.
 //
 // Others ask through remote.go (credits, hints, references), record.go (what is
 // on record about a charge) and settle.go (what a person decides about slips).
@@ -102,6 +103,8 @@ type Config struct {
 	Grace time.Duration
 	// PaidScreen is how long "PAGO" stands when no key is pressed.
 	PaidScreen time.Duration
+	// Offline is what is done while a provider cannot be reached.
+	Offline Offline
 	// Profile describes the printer; it is not used without one.
 	Profile printer.Profile
 	// Pending counts the entries that the hub does not have yet, for the screen;
@@ -165,7 +168,8 @@ type Terminal struct {
 	session  session
 	spool    spool
 	network  display.Health
-	closing  []charge.ID // snapshots to drop with the next commit
+	outages  map[string]*outage // by route: those that cannot be reached
+	closing  []charge.ID        // snapshots to drop with the next commit
 	stopping bool
 	shown    display.View
 	flight   int // effects and commits under way
@@ -222,6 +226,7 @@ func New(cfg Config, st *store.Store, clock Clock, screen Screen, p Printer, obs
 		inbox:   make(chan input, 64),
 		done:    doneQueue{wake: make(chan struct{}, 1)},
 		charges: map[charge.ID]*live{},
+		outages: map[string]*outage{},
 		folds:   map[charge.ID][]func(*live, error){},
 		copying: map[charge.ID]bool{},
 		session: session{state: display.Starting},
@@ -256,6 +261,7 @@ type live struct {
 	retryAt time.Duration // when to send the next attempt; 0: none due
 	lookUp  bool          // the newest attempt must be looked up
 	cancel  bool          // the payer pressed cancel
+	leaving bool          // its release is recorded, or just being
 }
 
 // Run recovers what the last run left open and then handles inputs until ctx
