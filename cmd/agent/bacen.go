@@ -63,7 +63,7 @@ var bacenFamily = family{
 				Modes: bacensim.Modes{NoCode: o.mode("no-code"), RefuseAgain: o.mode("refuse-again"), IgnoreTxID: o.mode("ignore-txid")},
 			})
 		},
-		clientID: bacensim.DefaultClientID, clientSecret: bacensim.DefaultClientSecret, locationHost: bacensim.DefaultLocationHost,
+		clientID: bacensim.DefaultClientID, clientSecret: bacensim.DefaultClientSecret, account: "conta-simulada", locationHost: bacensim.DefaultLocationHost,
 		settings: `
 [provider.bacen]
 profile = "simulator" # no client certificate

@@ -25,6 +25,7 @@ type Config struct {
 	Terminal  TerminalConfig   `toml:"terminal"`
 	Merchants []MerchantConfig `toml:"merchant" required:"true" min:"1" max:"100"`
 	Providers []ProviderConfig `toml:"provider" required:"true" min:"1" max:"16"`
+	Offline   OfflineConfig    `toml:"offline"`
 	Printer   PrinterConfig    `toml:"printer"`
 	Display   DisplayConfig    `toml:"display"`
 	Store     StoreConfig      `toml:"store"`
@@ -74,7 +75,9 @@ type MerchantConfig struct {
 	PixKey string `toml:"pix_key" mask:"true" required:"true" example:"+5511999990000"`
 	// The name of the [[provider]] that makes this merchant's charges.
 	Provider string `toml:"provider" required:"true" example:"ssg"`
-	// The merchant's account at the provider. SSG: account_id, a UUID. The others: none.
+	// The merchant's account at the provider. SSG: account_id, a UUID. Bacen: a
+	// name of your own for it, which makes evidence of payments whole (grade A). The
+	// others: none.
 	Account string `toml:"account"`
 	// Lines at the head of every slip, such as the address. 48 characters fit on
 	// 80 mm paper, 32 on 58 mm.
@@ -138,6 +141,30 @@ type PayerConfig struct {
 	State string `toml:"state"`
 	// CEP, eight digits without a hyphen.
 	Postcode redact.Text `toml:"postcode"`
+}
+
+// OfflineConfig is what happens while a provider cannot be reached; docs/offline.md
+// says more.
+type OfflineConfig struct {
+	// hold: the terminal makes codes of its own where their payment can be found
+	// later, and nothing leaves before. release_up_to: goods may leave on the
+	// payer's word, within the limits below. deny: PIX is unavailable.
+	Policy string `toml:"policy" default:"hold" oneof:"hold release_up_to deny"`
+	// Who finds the payments of such codes: provider, where its interface lists
+	// them (bacen); or statement, for any provider: two people with the bank's
+	// statement, by `ssg-agent offline match`.
+	Match string `toml:"match" default:"provider" oneof:"provider statement"`
+	// The largest charge that goods leave for.
+	PerCharge money.Amount `toml:"per_charge" default:"0.00" min:"0.00" max:"9999999999.99"`
+	// The most that goods may be out for, in all.
+	Sum money.Amount `toml:"sum" default:"0.00" min:"0.00" max:"9999999999.99"`
+	// The most charges that goods may be out for.
+	Count int `toml:"count" default:"0" min:"0" max:"1000"`
+	// How old the oldest of them may be: when it is older, nothing more leaves.
+	Age time.Duration `toml:"age" default:"0s" min:"0s" max:"720h"`
+	// How long such a code is looked for: its payment, and second ones. An unpaid
+	// one is expired then.
+	Watch time.Duration `toml:"watch" default:"720h" min:"1h" max:"8640h"`
 }
 
 // PrinterConfig is the slip printer.

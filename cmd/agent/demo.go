@@ -125,6 +125,7 @@ func runDemo(ctx context.Context, g *globals, f demoFlags) error {
 		return err
 	}
 	transport := http.RoundTripper(providers.NewTransport())
+	var payer codePayer
 	if f.sim == "" {
 		sim, err := openDemoSim(dir, f, kind, log)
 		if err != nil {
@@ -132,6 +133,7 @@ func runDemo(ctx context.Context, g *globals, f demoFlags) error {
 		}
 		defer sim.Close()
 		transport = providers.Memory(sim)
+		payer, _ = sim.(codePayer)
 	} else {
 		cfg.Providers[0].URL = f.sim
 	}
@@ -145,7 +147,7 @@ func runDemo(ctx context.Context, g *globals, f demoFlags) error {
 	}
 	w.routes = map[string]terminal.Route{}
 	for name, r := range routes {
-		w.routes[name] = impatient{r}
+		w.routes[name] = hurry(r)
 	}
 	profile, err := printer.ProfileByName(cfg.Printer.Profile)
 	if err != nil {
@@ -165,7 +167,7 @@ func runDemo(ctx context.Context, g *globals, f demoFlags) error {
 	defer h.store.Close()
 	w.beside, w.dial = h.components(), h.dial
 	w.enrol = func(c *FleetConfig, id device.Identity) error { return h.enrol(ctx, c, id) }
-	d := newDriver(f, out, paper, line, h)
+	d := newDriver(f, out, paper, line, h, payer)
 	w.observe, w.drawn = d.observe, d.drawn
 	if f.charges > 0 {
 		w.drive = d.drive
@@ -240,6 +242,17 @@ func demoLog(dir string) (*slog.Logger, func(), error) {
 		return nil, nil, fmt.Errorf("log: %w", err)
 	}
 	return slog.New(slog.NewTextHandler(file, nil)), func() { file.Close() }, nil
+}
+
+// hurry makes a route impatient, with the abilities it has.
+func hurry(r terminal.Route) terminal.Route {
+	if f, ok := r.(providers.StaticFinder); ok {
+		return struct {
+			impatient
+			providers.StaticFinder
+		}{impatient{r}, f}
+	}
+	return impatient{r}
 }
 
 // impatient asks a provider more often than it should be asked in earnest,

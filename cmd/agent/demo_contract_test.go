@@ -177,6 +177,32 @@ func TestDemoContract(t *testing.T) {
 	t.Run("offline in the middle", func(t *testing.T) { runDemoContract(t, 5, []string{bin}, "--offline") })
 }
 
+// TestDemoOffline: with a bank that finds static codes, the charge in the middle
+// of the run is made without it, and is paid and printed all the same.
+func TestDemoOffline(t *testing.T) {
+	var out, errs bytes.Buffer
+	args := []string{"demo", "--headless", "--json", "--provider", "bacen", "--offline", "--charges", "2", "--dir", t.TempDir()}
+	if code := run(t.Context(), &globals{stdout: &out, stderr: &errs}, args); code != 0 {
+		t.Fatalf("exit %d: %s\n%s", code, errs.String(), out.String())
+	}
+	for _, p := range checkDemo(out.Bytes(), 2, zbar(t)) {
+		t.Error(p)
+	}
+	own := 0
+	for line := range bytes.Lines(out.Bytes()) {
+		var e demoEvent
+		if err := json.Unmarshal(line, &e); err != nil {
+			t.Fatal(err)
+		}
+		if code, err := pix.Parse(e.BRCode); e.Event == "charge_created" && err == nil && code.TxID == e.Charge {
+			own++
+		}
+	}
+	if own != 1 {
+		t.Errorf("%d codes of the terminal's own, want 1\n%s", own, out.String())
+	}
+}
+
 // Each way of breaking the contract must be noticed.
 func TestDemoContractCheckCatches(t *testing.T) {
 	code := func(txid string) string {

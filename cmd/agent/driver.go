@@ -32,14 +32,15 @@ type driver struct {
 	paper *emulator.Printer
 	line  *cuttable
 	hub   *demoHub
+	payer codePayer // nil: codes that no provider made are paid by nobody
 
 	mu      sync.Mutex // guards waiting
 	waiting []any
 	wake    chan struct{}
 }
 
-func newDriver(f demoFlags, out io.Writer, paper *emulator.Printer, line *cuttable, hub *demoHub) *driver {
-	return &driver{flags: f, out: out, paper: paper, line: line, hub: hub, wake: make(chan struct{}, 1)}
+func newDriver(f demoFlags, out io.Writer, paper *emulator.Printer, line *cuttable, hub *demoHub, payer codePayer) *driver {
+	return &driver{flags: f, out: out, paper: paper, line: line, hub: hub, payer: payer, wake: make(chan struct{}, 1)}
 }
 
 // The events of the contract. Amounts are centavos.
@@ -176,6 +177,11 @@ func (d *driver) charge(ctx context.Context, t *terminal.Terminal, i int, all ma
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	amount := money.Amount(1000 + 537*(i%97))
+	cut := d.flags.offline && i == d.flags.charges/2
+	if cut && d.payer != nil { // the terminal makes a code of its own
+		cut = false
+		d.cut()
+	}
 	id, err := t.Start(ctx, terminal.Request{Amount: amount, Source: "demo", Present: true})
 	for errors.Is(err, terminal.ErrScreenTaken) || errors.Is(err, terminal.ErrBusy) {
 		if err = d.next(ctx, all, 200*time.Millisecond); err == nil {
@@ -186,18 +192,22 @@ func (d *driver) charge(ctx context.Context, t *terminal.Terminal, i int, all ma
 		return "", fmt.Errorf("charge %d: %w", i+1, err)
 	}
 	p := follow(all, id)
-	cut := d.flags.offline && i == d.flags.charges/2
 	for !p.done() {
 		if err := d.next(ctx, all, 0); err != nil {
 			return "", fmt.Errorf("charge %s took too long: %w", id, err)
 		}
 		if cut && p.created {
 			cut = false
-			d.line.cut(3 * time.Second)
-			d.hub.broker.Disconnect()
+			d.cut()
 		}
 	}
 	return id, nil
+}
+
+// cut cuts provider and broker off for a while.
+func (d *driver) cut() {
+	d.line.cut(3 * time.Second)
+	d.hub.broker.Disconnect()
 }
 
 // finish waits until nothing is left open.
@@ -266,8 +276,13 @@ func follow(all map[charge.ID]*progress, id charge.ID) *progress {
 
 func (d *driver) told(e terminal.Event, p *progress) error {
 	switch e.Kind {
+	case terminal.ChargeResumed:
+		return d.pay(e)
 	case terminal.ChargeCreated:
 		p.created = true
+		if err := d.pay(e); err != nil {
+			return err
+		}
 		return d.tell(createdEvent{"charge_created", e.Charge.ID, e.Charge.Amount, e.Code, d.flags.provider})
 	case terminal.ChargePaid:
 		p.paid = true
@@ -295,6 +310,17 @@ func (d *driver) told(e terminal.Event, p *progress) error {
 		})
 	case terminal.SlipUnknown:
 		p.qr = p.qr || e.Slip.Kind == terminal.SlipQR
+	}
+	return nil
+}
+
+// pay pays a code that the terminal made by itself.
+func (d *driver) pay(e terminal.Event) error {
+	if _, static := e.Charge.Static(); !static || d.payer == nil {
+		return nil
+	}
+	if err := d.payer.PayOnce(e.Code); err != nil {
+		return fmt.Errorf("charge %s: %w", e.Charge.ID, err)
 	}
 	return nil
 }

@@ -66,6 +66,12 @@ type simulator interface {
 	io.Closer
 }
 
+// codePayer is a simulator with a payer who scans codes that no provider made. He
+// pays a code once, however often it is shown to him.
+type codePayer interface {
+	PayOnce(code string) error
+}
+
 // simOptions are the options that every simulator has.
 type simOptions struct {
 	dir          string // of its ledger; "": in memory

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ssg-safe/agent/exposure"
 	"github.com/ssg-safe/agent/internal/config"
 	"github.com/ssg-safe/agent/pix"
 	"github.com/ssg-safe/agent/printer"
@@ -53,6 +54,7 @@ func (c Config) Validate() []config.Problem {
 		unique(&ps, seen, "merchant "+m.ID, at, "id")
 		c.route(&ps, m, at)
 	}
+	c.Offline.validate(&ps)
 	c.Printer.validate(&ps)
 	c.Fleet.validate(&ps)
 	absolute(&ps, "display.tty", c.Display.TTY)
@@ -123,6 +125,25 @@ func (m MerchantConfig) validate(ps *problems, at string) {
 	}
 	if _, err := time.LoadLocation(m.TimeZone); err != nil || m.TimeZone == "" || m.TimeZone == "Local" {
 		ps.fail(at+".time_zone", "is no time zone", `write an IANA name: "America/Sao_Paulo", "America/Manaus", "America/Rio_Branco", "America/Noronha"`)
+	}
+}
+
+// validate checks that limits and policy belong together.
+func (o OfflineConfig) validate(ps *problems) {
+	limits := []struct {
+		key   string
+		unset bool
+	}{{"per_charge", o.PerCharge == 0}, {"sum", o.Sum == 0}, {"count", o.Count == 0}, {"age", o.Age == 0}}
+	for _, l := range limits {
+		switch releases := o.Policy == string(exposure.ReleaseUpTo); {
+		case releases && l.unset:
+			ps.fail("offline."+l.key, `is 0: with policy = "release_up_to" nothing would ever leave`, "set all four limits, or write policy = \"hold\"")
+		case !releases && !l.unset:
+			ps.warn("offline."+l.key, fmt.Sprintf("has no effect with policy = %q", o.Policy), `remove it, or write policy = "release_up_to"`)
+		}
+	}
+	if o.PerCharge > o.Sum && o.Sum > 0 {
+		ps.warn("offline.per_charge", "is more than sum", "lower it, or raise sum")
 	}
 }
 

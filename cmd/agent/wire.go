@@ -20,6 +20,7 @@ import (
 	"github.com/ssg-safe/agent/closing"
 	"github.com/ssg-safe/agent/device"
 	"github.com/ssg-safe/agent/display"
+	"github.com/ssg-safe/agent/exposure"
 	"github.com/ssg-safe/agent/fleet"
 	"github.com/ssg-safe/agent/internal/supervise"
 	"github.com/ssg-safe/agent/ledger"
@@ -272,6 +273,12 @@ func (w *wiring) terminalConfig() terminal.Config {
 	out := terminal.Config{
 		Code: c.Terminal.Code, Routes: w.routes, MinAmount: c.Terminal.MinAmount, MaxAmount: c.Terminal.MaxAmount,
 		Expiry: c.Terminal.ChargeExpiry, Grace: c.Terminal.VerifyGrace, PaidScreen: c.Terminal.PaidScreen,
+	}
+	out.Offline = terminal.Offline{
+		Rules: exposure.Rules{
+			Policy: exposure.Policy(c.Offline.Policy), PerCharge: c.Offline.PerCharge, Sum: c.Offline.Sum, Count: c.Offline.Count, Age: c.Offline.Age,
+		},
+		Statement: c.Offline.Match == "statement", Watch: c.Offline.Watch,
 	}
 	out.Profile, _ = printer.ProfileByName(c.Printer.Profile) // Validate knows the name
 	out.Merchants = c.merchants()

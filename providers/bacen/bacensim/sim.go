@@ -372,6 +372,21 @@ func (s *Sim) PayCode(code string) error {
 	return fmt.Errorf("%w: nothing at its location", ErrUnpayable)
 }
 
+// PayOnce is [Sim.PayCode] by a payer who remembers: a static code whose money has
+// arrived is not paid again.
+func (s *Sim) PayOnce(code string) error {
+	scanned, err := scan(code)
+	if err != nil {
+		return err
+	}
+	for _, p := range s.Received() {
+		if scanned.location == "" && p.TxID == scanned.txid {
+			return nil
+		}
+	}
+	return s.PayCode(code)
+}
+
 // RevokeTokens makes every token issued so far invalid.
 func (s *Sim) RevokeTokens() error {
 	s.mu.Lock()
