@@ -50,7 +50,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.`,
 		title    string
 		commands []*cobra.Command
 	}{
-		{"The terminal:", []*cobra.Command{newDemoCmd(g), newRunCmd(g), newCheckCmd(g), newDoctorCmd(g), newIdentityCmd(g)}},
+		{"The terminal:", []*cobra.Command{newDemoCmd(g), newRunCmd(g), newCheckCmd(g), newDoctorCmd(g), newBundleCmd(g), newIdentityCmd(g)}},
 		{"What it keeps:", []*cobra.Command{newLedgerCmd(g), newQueueCmd(g), newOfflineCmd(g), newClosingCmd(g), newStoreCmd(g)}},
 		{"Tools:", []*cobra.Command{newPixCmd(g), newQRCmd(g), newReceiptCmd(g), newProviderCmd(g), newSimCmd(g), newVersionCmd(g)}},
 	} {

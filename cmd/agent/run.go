@@ -3,14 +3,9 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
-	"log/slog"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/ssg-safe/agent/display"
 )
@@ -67,32 +62,6 @@ func runAgent(ctx context.Context, g *globals, file string) error {
 		w.interrupt = stop
 	}
 	return w.run(ctx)
-}
-
-// openLog makes the logger. Where standard error is the terminal that the
-// screen is drawn on, the log goes to a file in the data directory instead.
-func openLog(g *globals, cfg Config) (*slog.Logger, func(), error) {
-	var to io.Writer = g.stderr
-	closeLog := func() {}
-	if f, ok := g.stderr.(*os.File); ok && cfg.Display.Kind != "none" && cfg.Display.TTY == "" && term.IsTerminal(int(f.Fd())) {
-		if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
-			return nil, nil, fmt.Errorf("data directory: %w", err)
-		}
-		file, err := os.OpenFile(filepath.Join(cfg.Data, "agent.log"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-		if err != nil {
-			return nil, nil, fmt.Errorf("log: %w", err)
-		}
-		to, closeLog = file, func() { file.Close() }
-	}
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(cfg.Log.Level)); err != nil {
-		return nil, nil, usageError{err}
-	}
-	o := &slog.HandlerOptions{Level: level}
-	if cfg.Log.Format == "json" {
-		return slog.New(slog.NewJSONHandler(to, o)), closeLog, nil
-	}
-	return slog.New(slog.NewTextHandler(to, o)), closeLog, nil
 }
 
 // noArgs is cobra.NoArgs as wrong usage.
