@@ -1,0 +1,236 @@
+package bspay
+
+import (
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ssg-safe/agent/charge"
+	"github.com/ssg-safe/agent/money"
+	"github.com/ssg-safe/agent/payout"
+	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/providers/bspay/bspaysim"
+	"github.com/ssg-safe/agent/providers/simkit"
+	"github.com/ssg-safe/agent/redact"
+)
+
+// schedules runs random histories, each from a seed of its own. SSG_SCHEDULES sets
+// how many; make prove runs more.
+func schedules(t *testing.T, run func(t *testing.T, seed uint64)) int {
+	t.Helper()
+	n := 500
+	if text := os.Getenv("SSG_SCHEDULES"); text != "" {
+		var err error
+		if n, err = strconv.Atoi(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := rand.Uint64()
+	t.Logf("seeds from %d", first)
+	for i := range n {
+		seed := first + uint64(i)
+		synctest.Test(t, func(t *testing.T) { run(t, seed) })
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+	return n
+}
+
+// troubled makes a provider that misbehaves, on the routes given besides those of
+// tokens and lists, and a way to make clients for it.
+func troubled(t *testing.T, rng *rand.Rand, o bspaysim.Options, route string) (*bspaysim.Sim, func() *Client) {
+	t.Helper()
+	sim := newSim(t, o)
+	trouble := []simkit.Rule{
+		{Route: route, Fault: simkit.DropBefore, Chance: 0.2},
+		{Route: route, Fault: simkit.DropAfter, Chance: 0.3},
+		{Route: route, Fault: simkit.ErrorAfter, Arg: "503", Chance: 0.2},
+		{Route: route, Fault: simkit.Rate, Arg: "2s", Chance: 0.2},
+		{Route: route, Fault: simkit.Latency, Arg: "1s..40s", Chance: 0.3},
+		{Route: "cashout", Fault: bspaysim.Refuse, Arg: "409:REPLAY_DETECTED", Chance: 0.2},
+		{Route: "status", Fault: simkit.Truncate, Chance: 0.2},
+		{Route: "status", Fault: simkit.HTTP, Arg: "500", Chance: 0.3},
+		{Route: "status", Fault: bspaysim.Drift, Chance: 0.5},
+		{Route: "token", Fault: simkit.HTTP, Arg: "503", Chance: 0.2},
+	}
+	rng.Shuffle(len(trouble), func(i, j int) { trouble[i], trouble[j] = trouble[j], trouble[i] })
+	faults(t, sim, trouble[:rng.IntN(len(trouble)+1)]...)
+	return sim, func() *Client {
+		c, err := New(config(), providers.Memory(sim), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+}
+
+// TestPayoutSchedules: payouts under random faults of the provider and kills of
+// the hub end as the provider's ledger says, and none leaves twice.
+func TestPayoutSchedules(t *testing.T) {
+	ends := map[payout.State]int{}
+	n := schedules(t, func(t *testing.T, seed uint64) { ends[payoutSchedule(t, seed)]++ })
+	t.Log(ends)
+	if n >= 500 && (ends[payout.Settled] == 0 || ends[payout.Failed] == 0) {
+		t.Errorf("every schedule ended alike: %v", ends)
+	}
+}
+
+// payoutSchedule runs one history and returns its end.
+func payoutSchedule(t *testing.T, seed uint64) payout.State {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	sim, client := troubled(t, rng, bspaysim.Options{
+		Seed: seed, Balance: 100000, SettleAfter: time.Duration(rng.IntN(60)) * time.Second,
+		Conflict: rng.IntN(2) == 0, IgnoreFilters: rng.IntN(2) == 0, BareRows: true,
+	}, "cashout")
+	key := redact.Text("12345678909")
+	if rng.IntN(4) == 0 {
+		key = "nobody@example.com"
+	}
+	h, c := propose(t, 1, 12345, key), client()
+	for step := 0; !h.p.State.Over(); step++ {
+		if step == 60 {
+			faults(t, sim) // the trouble is over
+		}
+		if step == 400 {
+			t.Fatalf("after %d steps it is still %+v", step, h.p)
+		}
+		again := h.p.State == payout.Unknown && h.p.Absent >= payout.AbsentAnswers
+		if h.p.State == payout.Proposed || h.p.State == payout.Approved || again {
+			o, err := h.submit()
+			if err != nil {
+				t.Fatal(err)
+			}
+			killed := rng.IntN(6)
+			if killed == 0 {
+				h.crash() // before the socket was written
+				c = client()
+				continue
+			}
+			a, err := c.SubmitPayout(t.Context(), o)
+			if killed == 1 {
+				h.crash() // with the answer in hand
+				c = client()
+				continue
+			}
+			h.commit(h.p.Submitted(o, a, err))
+			continue
+		}
+		time.Sleep(time.Duration(1+rng.IntN(40)) * time.Second)
+		h.ask(c)
+	}
+	lines := sim.Payouts()
+	switch {
+	case len(lines) > 1:
+		t.Errorf("the provider paid %d times", len(lines))
+	case h.p.Odd:
+		t.Errorf("a contradiction: %+v", h.p)
+	case h.p.State == payout.Settled && (len(lines) != 1 || lines[0].Status != providers.StatusPaid || lines[0].Amount != 12345):
+		t.Errorf("settled, and the provider has %+v", lines)
+	case h.p.State == payout.Failed && len(lines) == 1 && lines[0].Status != providers.StatusFailed:
+		t.Errorf("failed (%s), and the provider has %+v", h.p.Reason, lines)
+	}
+	if folded, err := payout.Fold(h.disk); err != nil || !slices.Equal(folded.ApprovedBy, h.p.ApprovedBy) || folded.State != h.p.State {
+		t.Errorf("memory is not what the disk says: %v", err)
+	}
+	return h.p.State
+}
+
+// TestChargeSchedules: charges under random faults and kills of the terminal, with
+// every webhook lost. There is one charge at the provider for each of ours, each
+// that was paid is known to be, and the sums agree.
+func TestChargeSchedules(t *testing.T) {
+	ends := map[charge.State]int{}
+	n := schedules(t, func(t *testing.T, seed uint64) { chargeSchedule(t, seed, ends) })
+	t.Log(ends)
+	if n >= 500 && (ends[charge.Paid] == 0 || ends[charge.Expired] == 0) {
+		t.Errorf("every schedule ended alike: %v", ends)
+	}
+}
+
+// chargeSchedule lives through some charges, one after the other, as a terminal
+// does: what is not among the facts is lost when it is killed.
+func chargeSchedule(t *testing.T, seed uint64, ends map[charge.State]int) {
+	rng := rand.New(rand.NewPCG(seed, 2))
+	sim, client := troubled(t, rng, bspaysim.Options{
+		Seed: seed, Conflict: rng.IntN(3) == 0, IgnoreFilters: rng.IntN(3) == 0,
+	}, "create")
+	c := client()
+	caps := c.Caps()
+	ours := map[string]money.Amount{} // paid, by the provider's id
+	for n := range 2 {
+		in := intent(n, money.Amount(1000+n))
+		facts := []charge.Fact{charge.CreatedFact{Charge: charge.ID(in.ID), Route: Name, Amount: in.Amount, Expiry: 600}}
+		state := func() charge.Charge {
+			got, err := charge.Fold(facts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return got
+		}
+		next := charge.Retry
+		for state().State == charge.Created {
+			if next == charge.Retry && len(facts) > 1 {
+				last, _ := state().Last()
+				facts = append(facts, charge.AttemptFact{Charge: charge.ID(in.ID), N: last.N + 1, State: charge.Sending})
+			}
+			last, _ := state().Last()
+			in.Attempt = last.N
+			a, err := c.CreateCharge(t.Context(), in)
+			var more []charge.Fact
+			if rng.IntN(5) == 0 { // killed with the answer in hand
+				c = client()
+				more, next = state().Interrupted(caps)
+			} else {
+				more, next = state().Answer(last.N, a, err, "hash", caps)
+			}
+			facts = append(facts, more...)
+		}
+		accepted, shown := state().Accepted()
+		if !shown {
+			ends[charge.Failed]++
+			continue
+		}
+		pays := rng.IntN(40) // the question before which the payer pays, in time or late
+		if rng.IntN(3) == 0 {
+			pays = -1
+		}
+		for asked := range 200 {
+			if asked == pays {
+				if err := sim.Pay(accepted.ProviderID); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if asked == 20 {
+				faults(t, sim) // the trouble is over
+			}
+			a, err := c.GetCharge(t.Context(), providers.Ref{Charge: in.ID, Attempt: accepted.N, ProviderID: accepted.ProviderID})
+			if err == nil {
+				facts = append(facts, state().Observe(accepted.N, a, "")...)
+			}
+			if s := state().State; s == charge.Paid || s == charge.Expired && asked > pays {
+				break
+			}
+			time.Sleep(30 * time.Second)
+		}
+		if p, ok := state().Settling(); ok {
+			ours[accepted.ProviderID] = p.Amount
+		}
+		ends[state().State]++
+	}
+	seen := map[string]bool{}
+	for _, line := range sim.Charges() {
+		if seen[line.ExternalID] {
+			t.Errorf("two charges under id %s", line.ExternalID)
+		}
+		seen[line.ExternalID] = true
+		amount, paid := ours[line.ID]
+		if paid != (line.Status == providers.StatusPaid) || paid && amount != line.Amount {
+			t.Errorf("the provider has %+v, and we have %s (paid: %v)", line, amount, paid)
+		}
+	}
+}
