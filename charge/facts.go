@@ -1,6 +1,7 @@
 package charge
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -456,4 +457,15 @@ func Decode(kind string, data, evidence []byte) (Fact, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// SubjectOf is the charge that a ledger entry is about, "" for none, without
+// decoding it: inside of a text the key's quotes would be escaped.
+func SubjectOf(entry []byte) ID {
+	_, rest, _ := bytes.Cut(entry, []byte(`"charge":"`))
+	id, _, ok := bytes.Cut(rest, []byte(`"`))
+	if !ok {
+		return ""
+	}
+	return ID(id)
 }

@@ -382,7 +382,7 @@ func (r *rig) cursor() (h ledger.Head) {
 func (r *rig) entries() []byte {
 	r.t.Helper()
 	var b bytes.Buffer
-	r.view(func(tx *bbolt.Tx) error { return ledger.WriteJSONL(&b, tx, ledger.Position{}) })
+	r.view(func(tx *bbolt.Tx) error { return ledger.WriteJSONL(&b, ledger.Entries(tx, ledger.Position{})) })
 	return b.Bytes()
 }
 

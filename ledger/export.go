@@ -5,16 +5,15 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"iter"
 	"strconv"
-
-	"go.etcd.io/bbolt"
 )
 
-// WriteJSONL writes the entries from the given position on exactly as they are
+// WriteJSONL writes entries, such as those of [Entries], exactly as they are
 // stored, one a line: what the hashes run over.
-func WriteJSONL(w io.Writer, tx *bbolt.Tx, from Position) error {
+func WriteJSONL(w io.Writer, entries iter.Seq2[Position, []byte]) error {
 	out := bufio.NewWriter(w)
-	for _, raw := range Entries(tx, from) {
+	for _, raw := range entries {
 		if _, err := out.Write(raw); err != nil {
 			return fmt.Errorf("export ledger: %w", err)
 		}
@@ -33,16 +32,15 @@ var csvHeader = []string{
 	"epoch", "seq", "wall", "quality", "boot", "up_ms", "kind", "op", "actor", "account", "amount_centavos", "evidence", "data", "sha256",
 }
 
-// WriteCSV writes one line for each posting of the entries from the given
-// position on, and one line for an entry without postings. Amounts are whole
-// centavos. A text cell that a spreadsheet would take for a formula gets an
+// WriteCSV writes one line for each posting of the entries, and one line for an
+// entry without postings. Amounts are whole centavos. A text cell that a spreadsheet would take for a formula gets an
 // apostrophe in front.
-func WriteCSV(w io.Writer, tx *bbolt.Tx, from Position) error {
+func WriteCSV(w io.Writer, entries iter.Seq2[Position, []byte]) error {
 	out := csv.NewWriter(w)
 	if err := out.Write(csvHeader); err != nil {
 		return fmt.Errorf("export ledger: %w", err)
 	}
-	for pos, raw := range Entries(tx, from) {
+	for pos, raw := range entries {
 		e, err := Decode(raw)
 		if err != nil {
 			return fmt.Errorf("export ledger: entry %v: %w", pos, err)

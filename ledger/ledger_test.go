@@ -44,11 +44,11 @@ func TestStoredFormIsGolden(t *testing.T) {
 		return nil
 	})
 	var got bytes.Buffer
-	mustView(t, s, func(tx *bbolt.Tx) error { return ledger.WriteJSONL(&got, tx, ledger.Position{}) })
+	mustView(t, s, func(tx *bbolt.Tx) error { return ledger.WriteJSONL(&got, ledger.Entries(tx, ledger.Position{})) })
 	compareGolden(t, "entries_v1.jsonl", got.Bytes())
 
 	got.Reset()
-	mustView(t, s, func(tx *bbolt.Tx) error { return ledger.WriteCSV(&got, tx, ledger.Position{}) })
+	mustView(t, s, func(tx *bbolt.Tx) error { return ledger.WriteCSV(&got, ledger.Entries(tx, ledger.Position{})) })
 	compareGolden(t, "entries_v1.csv", got.Bytes())
 }
 
@@ -307,7 +307,7 @@ func TestCSVDisarmsFormulas(t *testing.T) {
 		return err
 	})
 	var got bytes.Buffer
-	mustView(t, s, func(tx *bbolt.Tx) error { return ledger.WriteCSV(&got, tx, ledger.Position{}) })
+	mustView(t, s, func(tx *bbolt.Tx) error { return ledger.WriteCSV(&got, ledger.Entries(tx, ledger.Position{})) })
 	rows, err := csv.NewReader(&got).ReadAll()
 	if err != nil {
 		t.Fatal(err)

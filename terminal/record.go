@@ -91,7 +91,7 @@ func (t *Terminal) Records(before ledger.Position, limit int) (list []Record, ne
 			if len(ids) == limit {
 				break
 			}
-			ids, next = append(ids, subject(raw)), pos
+			ids, next = append(ids, charge.SubjectOf(raw)), pos
 		}
 		if len(ids) < limit {
 			next = ledger.Position{}
@@ -109,17 +109,6 @@ func (t *Terminal) Records(before ledger.Position, limit int) (list []Record, ne
 }
 
 var createdKind = []byte(`"kind":"` + charge.CreatedFact{}.Kind() + `"`)
-
-// subject is the charge that an entry is about, "" for none, without decoding
-// it: inside of a text the key's quotes would be escaped.
-func subject(raw []byte) charge.ID {
-	_, rest, ok := bytes.Cut(raw, []byte(`"charge":"`))
-	id, _, closed := bytes.Cut(rest, []byte(`"`))
-	if !ok || !closed {
-		return ""
-	}
-	return charge.ID(id)
-}
 
 // draft is a record that is being read.
 type draft struct {
@@ -157,7 +146,7 @@ func readRecords(tx *bbolt.Tx, ids []charge.ID) ([]Record, error) {
 		return nil, nil
 	}
 	for _, raw := range ledger.Entries(tx, from) {
-		d := drafts[subject(raw)]
+		d := drafts[charge.SubjectOf(raw)]
 		if d == nil {
 			continue
 		}

@@ -29,6 +29,8 @@ var (
 	ErrSlipWaits = errors.New("a slip of this charge is not settled yet")
 	// ErrPrinting: the job is being printed.
 	ErrPrinting = errors.New("the job is being printed")
+	// ErrJobWaits: the job is no dead letter, and is tried anyway.
+	ErrJobWaits = errors.New("the job waits already: the agent tries it when it can")
 )
 
 // maxReprints bounds the slips that wait when another copy is asked for.
@@ -152,7 +154,7 @@ const (
 
 // Settle does it to the named jobs, all or none; no ids are all dead letters.
 // It returns them as they were. Errors: queue.ErrNotFound, ErrPrinting,
-// ErrStopping, the store's.
+// ErrJobWaits, ErrStopping, the store's.
 func (t *Terminal) Settle(ctx context.Context, how Settlement, ids []uint64) ([]queue.Job, error) {
 	type outcome struct {
 		jobs []queue.Job
@@ -258,7 +260,7 @@ func SettleJobs(tx *bbolt.Tx, at ledger.Stamp, how Settlement, ids []uint64) ([]
 		case !ok:
 			return nil, fmt.Errorf("job %d: %w", id, queue.ErrNotFound)
 		case how == Retried && !isDead:
-			return nil, fmt.Errorf("job %d waits already: the agent tries it when it runs", id)
+			return nil, fmt.Errorf("job %d: %w", id, ErrJobWaits)
 		case how == Retried:
 			err = queue.Revive(tx, id)
 		case isDead:

@@ -179,7 +179,7 @@ func storeFacts(data string, lost *[]string) map[string][]byte {
 	miss(s.View(func(tx *bbolt.Tx) error {
 		var entries bytes.Buffer
 		if from, ok := ledger.Last(tx, bundleEntries); ok {
-			miss(ledger.WriteJSONL(&entries, tx, from))
+			miss(ledger.WriteJSONL(&entries, ledger.Entries(tx, from)))
 		}
 		files["ledger.jsonl"] = entries.Bytes()
 		jobs, err := queue.List(tx)

@@ -190,7 +190,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.`,
 			if err != nil {
 				return err
 			}
-			return withLedger("closing list", cfg.Data, func(tx *bbolt.Tx) error {
+			return viewStore("closing list", cfg.Data, func(tx *bbolt.Tx) error {
 				for pos, raw := range ledger.Entries(tx, ledger.Position{}) {
 					e, err := ledger.Decode(raw)
 					if err != nil {

@@ -31,6 +31,7 @@ type Config struct {
 	Store     StoreConfig      `toml:"store"`
 	Archive   ArchiveConfig    `toml:"archive"`
 	Fleet     FleetConfig      `toml:"fleet"`
+	API       APIConfig        `toml:"api"`
 	Log       LogConfig        `toml:"log"`
 }
 
@@ -115,6 +116,9 @@ type ProviderConfig struct {
 	AllowedHosts []string `toml:"allowed_hosts" max:"32"`
 	// The most requests a second, with bursts of five. No provider states a limit.
 	RequestsPerSecond int `toml:"requests_per_second" default:"2" min:"1" max:"100"`
+	// The CNPJ of the institution that brings the money, which fiscal documents
+	// name, 14 characters without punctuation. The local API tells it.
+	CNPJ string `toml:"cnpj"`
 	// Data of the payer that the provider demands of every charge.
 	Payer *PayerConfig `toml:"payer"`
 	// Settings of a bank with API Pix.
@@ -254,6 +258,42 @@ type MappingConfig struct {
 	Status string `toml:"status"`
 	// The status words that are worth asking the provider for.
 	Words []string `toml:"words" max:"32"`
+}
+
+// APIConfig is the local API, by which software beside the terminal makes and
+// watches charges (docs/local-api.md).
+type APIConfig struct {
+	// Where it listens: host and port of this machine, "127.0.0.1:8017", or a
+	// socket, "unix:/run/ssg-agent/api.sock", which its group may use. Empty: there
+	// is no API.
+	Listen string `toml:"listen"`
+	// Allows an address that other machines reach. Then a certificate is needed.
+	AllowRemote bool `toml:"allow_remote" default:"false"`
+	// PEM file of the API's own certificate.
+	Certificate string `toml:"certificate"`
+	// PEM file of its private key.
+	PrivateKey string `toml:"private_key"`
+	// Other names by which clients call this machine, without the port. Requests
+	// for any other Host are refused: a web page could have made them.
+	Hosts []string `toml:"hosts" max:"16"`
+	// Web pages that may use the API from a browser, such as
+	// "https://pdv.example.com". Requests of any other are refused.
+	Origins []string `toml:"origins" max:"16"`
+	// Who may use it.
+	Tokens []APITokenConfig `toml:"token" max:"16"`
+}
+
+// APITokenConfig is one client of the local API.
+type APITokenConfig struct {
+	// The client's name: small letters, digits and hyphens. It stands in the ledger
+	// beside the charges it makes ("api:pdv"), and its references are its own:
+	// never change it.
+	Name string `toml:"name" required:"true" example:"pdv"`
+	// What it may do: charge (make charges, cancel its own), read (charges, events,
+	// ledger, state), ops (copies of slips, the queue, cancel any charge).
+	Scopes []string `toml:"scopes" required:"true" min:"1" max:"3"`
+	// The token, 32 characters or more: openssl rand -hex 32.
+	Secret config.Secret `toml:"secret" required:"true" example:"{ credential = \"api-pdv.token\" }"`
 }
 
 // LogConfig is what is written to standard error, which systemd takes to the

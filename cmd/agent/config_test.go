@@ -71,14 +71,17 @@ func loadExample(t *testing.T, path string, change func(string) string) (Config,
 	secrets := t.TempDir()
 	for name, text := range map[string]string{
 		"ssg.secret": testSecret, "mqtt.password": testSecret, "bacen.secret": testSecret, "bacen.app_key": testSecret, "bspay.secret": testSecret,
-		"bacen.pem": clientPair(t, 365*24*time.Hour),
+		"api-pdv.token": strings.Repeat("0123456789abcdef", 4),
+		"bacen.pem":     clientPair(t, 365*24*time.Hour),
 	} {
 		if err := os.WriteFile(filepath.Join(secrets, name), []byte(text+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	s := strings.ReplaceAll(string(text), `"/etc/ssg-agent/secrets/`, fmt.Sprintf("%q", secrets+"/")[:len(secrets)+2])
-	return decodeConfig(path, []byte(change(s)), map[string]string{"SSG_CLIENT_SECRET": testSecret, "CREDENTIALS_DIRECTORY": secrets})
+	return decodeConfig(path, []byte(change(s)), map[string]string{
+		"SSG_CLIENT_SECRET": testSecret, "CREDENTIALS_DIRECTORY": secrets, "SSG_API_TOKEN": strings.Repeat("0123456789abcdef", 4),
+	})
 }
 
 // examples are the files of configs/ that are an agent's.
@@ -101,6 +104,7 @@ func TestExamples(t *testing.T) {
 		"../../configs/kiosk-serial.toml": canPay,
 		"../../configs/headless.toml":     canPay,
 		"../../configs/simulator.toml":    nil,
+		"../../configs/local-api.toml":    nil,
 		"../../configs/bank-pix-api.toml": nil,
 		"../../configs/bspay.toml":        nil,
 	}

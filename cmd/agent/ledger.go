@@ -2,17 +2,22 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
+	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"go.etcd.io/bbolt"
 
 	"github.com/ssg-safe/agent/ledger"
+	"github.com/ssg-safe/agent/localapi"
 	"github.com/ssg-safe/agent/store"
 )
 
@@ -22,7 +27,8 @@ func newLedgerCmd(g *globals) *cobra.Command {
 		Short: "Verify, list or export the ledger",
 		Long: `The ledger is the chain of everything that happened at this terminal. Each
 entry holds the hash of the one before, and postings that sum to zero. These
-commands only read, and need the store, so the agent must not be running.
+commands only read. They ask the agent that runs on the data (through its
+control.sock), else they open the store.
 
 Exit codes: 0 done, 1 failed (for verify: the chain is broken), 2 wrong usage.`,
 		Args: noArgs,
@@ -47,15 +53,39 @@ With --json it prints one line {"event":"ledger_verified","ok",…}.
 Exit codes: 0 in order, 1 broken or not readable, 2 wrong usage.`,
 		Example: `  ssg-agent ledger verify --data /var/lib/ssg-agent`,
 		Args:    noArgs,
-		RunE: func(*cobra.Command, []string) error {
-			return withLedger("ledger verify", *data, func(tx *bbolt.Tx) error {
-				report, err := ledger.Verify(tx, ledger.Head{})
-				return errors.Join(writeReport(g.stdout, report, err, asJSON), err)
-			})
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			report, err := verifyLedger(cmd.Context(), *data)
+			if _, broken := errors.AsType[brokenLedger](err); err == nil || broken {
+				err = errors.Join(writeReport(g.stdout, report, err, asJSON), err)
+			}
+			return err
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
 	return cmd
+}
+
+// brokenLedger is what is wrong with a ledger that could be read.
+type brokenLedger struct{ error }
+
+// verifyLedger asks the running agent for a check, or makes it.
+func verifyLedger(ctx context.Context, data string) (report ledger.Report, err error) {
+	const command = "ledger verify"
+	var checked localapi.Checked
+	asked, err := askAgentFor(ctx, command, data, http.MethodGet, "/v1/ledger/check", nil, &checked)
+	if asked {
+		if err == nil && !checked.OK {
+			err = brokenLedger{fmt.Errorf("%s: %s", command, checked.Problem)}
+		}
+		return checked.Report, err
+	}
+	err = viewStore(command, data, func(tx *bbolt.Tx) (err error) {
+		if report, err = ledger.Verify(tx, ledger.Head{}); err != nil {
+			err = brokenLedger{err}
+		}
+		return err
+	})
+	return report, err
 }
 
 func writeReport(w io.Writer, r ledger.Report, problem error, asJSON bool) error {
@@ -101,19 +131,15 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 		Example: `  ssg-agent ledger list --data /var/lib/ssg-agent --last 20
   ssg-agent ledger list --data /var/lib/ssg-agent --json | jq -r .kind`,
 		Args: noArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			if last < 0 {
 				return usageError{errors.New("ledger list: --last is less than 0")}
 			}
-			return withLedger("ledger list", *data, func(tx *bbolt.Tx) error {
-				var from ledger.Position
-				if last > 0 {
-					from, _ = ledger.Last(tx, uint64(last))
-				}
+			return withEntries(cmd.Context(), "ledger list", *data, last, func(entries iter.Seq2[ledger.Position, []byte]) error {
 				if asJSON {
-					return ledger.WriteJSONL(g.stdout, tx, from)
+					return ledger.WriteJSONL(g.stdout, entries)
 				}
-				return listEntries(g.stdout, tx, from)
+				return listEntries(g.stdout, entries)
 			})
 		},
 	}
@@ -122,9 +148,9 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 	return cmd
 }
 
-func listEntries(w io.Writer, tx *bbolt.Tx, from ledger.Position) error {
+func listEntries(w io.Writer, entries iter.Seq2[ledger.Position, []byte]) error {
 	out := bufio.NewWriter(w)
-	for pos, raw := range ledger.Entries(tx, from) {
+	for pos, raw := range entries {
 		e, err := ledger.Decode(raw)
 		if err != nil {
 			return fmt.Errorf("entry %v: %w", pos, err)
@@ -158,15 +184,15 @@ func newLedgerExportCmd(g *globals, data *string) *cobra.Command {
 Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 		Example: `  ssg-agent ledger export --data /var/lib/ssg-agent --format csv > ledger.csv`,
 		Args:    noArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !slices.Contains(formats, format) {
 				return usageError{fmt.Errorf("ledger export: format %q; there are %s", format, strings.Join(formats, " and "))}
 			}
-			return withLedger("ledger export", *data, func(tx *bbolt.Tx) error {
+			return withEntries(cmd.Context(), "ledger export", *data, 0, func(entries iter.Seq2[ledger.Position, []byte]) error {
 				if format == "csv" {
-					return ledger.WriteCSV(g.stdout, tx, ledger.Position{})
+					return ledger.WriteCSV(g.stdout, entries)
 				}
-				return ledger.WriteJSONL(g.stdout, tx, ledger.Position{})
+				return ledger.WriteJSONL(g.stdout, entries)
 			})
 		},
 	}
@@ -175,8 +201,36 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 	return cmd
 }
 
-// withLedger runs fn over the store of a data directory, opened for reading.
-func withLedger(command, data string, fn func(*bbolt.Tx) error) error {
+// withEntries runs fn over the last entries (0: all) of a data directory: those
+// that the running agent sends, or those in the store, opened for reading.
+func withEntries(ctx context.Context, command, data string, last int, fn func(iter.Seq2[ledger.Position, []byte]) error) error {
+	path := "/v1/ledger"
+	if last > 0 {
+		path += "?last=" + strconv.Itoa(last)
+	}
+	answer, err := askAgent(ctx, command, data, http.MethodGet, path, nil)
+	switch {
+	case err != nil:
+		return err
+	case answer == nil:
+		return viewStore(command, data, func(tx *bbolt.Tx) error {
+			var from ledger.Position
+			if last > 0 {
+				from, _ = ledger.Last(tx, uint64(last))
+			}
+			return fn(ledger.Entries(tx, from))
+		})
+	}
+	defer answer.Body.Close()
+	lines := &entryLines{in: bufio.NewReader(answer.Body)}
+	if err := errors.Join(fn(lines.entries()), lines.err); err != nil {
+		return fmt.Errorf("%s: %w", command, err)
+	}
+	return nil
+}
+
+// viewStore runs fn over the store of a data directory, opened for reading.
+func viewStore(command, data string, fn func(*bbolt.Tx) error) error {
 	s, err := openStore(command, data, store.OpenReadOnly)
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strconv"
 	"text/tabwriter"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/ssg-safe/agent/device"
+	"github.com/ssg-safe/agent/localapi"
 	"github.com/ssg-safe/agent/queue"
 	"github.com/ssg-safe/agent/store"
 	"github.com/ssg-safe/agent/terminal"
@@ -25,8 +27,8 @@ func newQueueCmd(g *globals) *cobra.Command {
 		Short: "Show and settle the jobs that wait, and the dead letters",
 		Long: `The queue holds what the terminal still has to do, such as prints, with the
 number of attempts and the reason why a job waits. A job that cannot be helped
-becomes a dead letter and waits for a person. These commands need the store, so
-the agent must not be running.
+becomes a dead letter and waits for a person. These commands ask the agent that
+runs on the data (through its control.sock), else they open the store.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 		Args: noArgs,
@@ -39,7 +41,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 		newQueueSettleCmd(g, &data, settlement{
 			verb: "retry", short: "Let dead letters be tried again",
 			long: `Retry puts dead letters back among the waiting jobs, with their attempts counted
-anew; the agent takes them up when it starts. A slip that may have been printed
+anew; the agent takes them up at once, or when it starts. A slip that may have been printed
 already is then printed as a copy that says so.`,
 			what: terminal.Retried,
 		}),
@@ -65,30 +67,35 @@ attempts, and the reason why it waits or died. With --json each is one line
 Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 		Example: `  ssg-agent queue list --data /var/lib/ssg-agent`,
 		Args:    noArgs,
-		RunE: func(*cobra.Command, []string) error {
-			s, err := openStore("queue list", *data, store.OpenReadOnly)
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			jobs, err := readQueue(cmd.Context(), *data)
 			if err != nil {
 				return err
 			}
-			var jobs, dead []queue.Job
-			err = s.View(func(tx *bbolt.Tx) (err error) {
-				if jobs, err = queue.List(tx); err != nil {
-					return err
-				}
-				dead, err = queue.Dead(tx)
-				return err
-			})
-			if err := errors.Join(err, s.Close()); err != nil {
-				return fmt.Errorf("queue list: %w", err)
-			}
 			if asJSON {
-				return errors.Join(writeJobs(g.stdout, jobs, false), writeJobs(g.stdout, dead, true))
+				return errors.Join(writeJobs(g.stdout, jobs.Waiting, false), writeJobs(g.stdout, jobs.Dead, true))
 			}
-			return tabulateJobs(g.stdout, jobs, dead)
+			return tabulateJobs(g.stdout, jobs.Waiting, jobs.Dead)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
 	return cmd
+}
+
+// readQueue asks the running agent for its queue, or reads the store.
+func readQueue(ctx context.Context, data string) (jobs localapi.Jobs, err error) {
+	const command = "queue list"
+	if asked, err := askAgentFor(ctx, command, data, http.MethodGet, "/v1/queue", nil, &jobs); asked {
+		return jobs, err
+	}
+	err = viewStore(command, data, func(tx *bbolt.Tx) (err error) {
+		if jobs.Waiting, err = queue.List(tx); err != nil {
+			return err
+		}
+		jobs.Dead, err = queue.Dead(tx)
+		return err
+	})
+	return jobs, err
 }
 
 func writeJobs(w io.Writer, jobs []queue.Job, dead bool) error {
@@ -167,13 +174,9 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 				}
 				ids[i] = id
 			}
-			s, err := openStore("queue "+how.verb, *data, store.Open)
+			settled, err := settle(cmd.Context(), *data, how, ids)
 			if err != nil {
 				return err
-			}
-			settled, err := settle(cmd.Context(), s, how, ids)
-			if err := errors.Join(err, s.Close()); err != nil {
-				return fmt.Errorf("queue %s: %w", how.verb, err)
 			}
 			for _, j := range settled {
 				if _, err := fmt.Fprintf(g.stdout, "%s: job %d, %s %s\n", how.what, j.ID, j.Kind, j.Subject); err != nil {
@@ -190,14 +193,30 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 	return cmd
 }
 
-// settle does it in one transaction; no ids are all dead letters.
-func settle(ctx context.Context, s *store.Store, how settlement, ids []uint64) ([]queue.Job, error) {
+// settle lets the running agent do it, or does it in the store, in one
+// transaction; no ids are all dead letters.
+func settle(ctx context.Context, data string, how settlement, ids []uint64) ([]queue.Job, error) {
+	command := "queue " + how.verb
+	wanted := map[string]any{"dead": true}
+	if len(ids) > 0 {
+		wanted = map[string]any{"jobs": ids}
+	}
+	var done localapi.Settled
+	if asked, err := askAgentFor(ctx, command, data, http.MethodPost, "/v1/queue/"+how.verb, wanted, &done); asked {
+		return done.Jobs, err
+	}
+	s, err := openStore(command, data, store.Open)
+	if err != nil {
+		return nil, err
+	}
 	at := stampOf(device.NewClock(buildTime()))
 	var settled []queue.Job
-	err := commitAlone(ctx, s, store.Op{Name: "queue " + how.verb, Do: func(tx *bbolt.Tx) error {
-		jobs, err := terminal.SettleJobs(tx, at, how.what, ids)
-		settled = jobs
+	err = commitAlone(ctx, s, store.Op{Name: command, Do: func(tx *bbolt.Tx) (err error) {
+		settled, err = terminal.SettleJobs(tx, at, how.what, ids)
 		return err
 	}})
-	return settled, err
+	if err := errors.Join(err, s.Close()); err != nil {
+		return nil, fmt.Errorf("%s: %w", command, err)
+	}
+	return settled, nil
 }

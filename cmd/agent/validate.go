@@ -57,6 +57,7 @@ func (c Config) Validate() []config.Problem {
 	c.Offline.validate(&ps)
 	c.Printer.validate(&ps)
 	c.Fleet.validate(&ps)
+	c.API.validate(&ps)
 	absolute(&ps, "display.tty", c.Display.TTY)
 	if c.Display.TTY != "" && c.Display.TTY == c.Printer.Path {
 		ps.fail("printer.path", "is the display's tty", "give printer and display devices of their own")
@@ -108,15 +109,7 @@ func (m MerchantConfig) validate(ps *problems, at string) {
 	if m.ID != "" && !plainName.MatchString(m.ID) {
 		ps.fail(at+".id", "is not a plain name", plainNameRemedy)
 	}
-	switch {
-	case m.CNPJ == "" || pix.ValidCNPJ(m.CNPJ):
-	case pix.ValidCNPJ(strings.NewReplacer(".", "", "/", "", "-", "").Replace(m.CNPJ)):
-		ps.fail(at+".cnpj", "has punctuation", "write the 14 characters alone")
-	case len(m.CNPJ) == 14:
-		ps.fail(at+".cnpj", "is no CNPJ: its check digits are wrong", "compare it with the company's registration")
-	default:
-		ps.fail(at+".cnpj", fmt.Sprintf("is no CNPJ: %d characters", len([]rune(m.CNPJ))), "write 14 digits or capital letters, with all zeros and without punctuation")
-	}
+	validateCNPJ(ps, at, m.CNPJ)
 	m.validateCode(ps, at)
 	for i, line := range m.Header {
 		if len([]rune(line)) > 48 {
@@ -144,6 +137,19 @@ func (o OfflineConfig) validate(ps *problems) {
 	}
 	if o.PerCharge > o.Sum && o.Sum > 0 {
 		ps.warn("offline.per_charge", "is more than sum", "lower it, or raise sum")
+	}
+}
+
+// validateCNPJ checks a company's number; an empty one is passed over.
+func validateCNPJ(ps *problems, at, cnpj string) {
+	switch {
+	case cnpj == "" || pix.ValidCNPJ(cnpj):
+	case pix.ValidCNPJ(strings.NewReplacer(".", "", "/", "", "-", "").Replace(cnpj)):
+		ps.fail(at+".cnpj", "has punctuation", "write the 14 characters alone")
+	case len(cnpj) == 14:
+		ps.fail(at+".cnpj", "is no CNPJ: its check digits are wrong", "compare it with the company's registration")
+	default:
+		ps.fail(at+".cnpj", fmt.Sprintf("is no CNPJ: %d characters", len([]rune(cnpj))), "write 14 digits or capital letters, with all zeros and without punctuation")
 	}
 }
 
@@ -196,6 +202,7 @@ func (c Config) route(ps *problems, m MerchantConfig, at string) {
 }
 
 func (p ProviderConfig) validate(ps *problems, at string) {
+	validateCNPJ(ps, at, p.CNPJ)
 	if p.Name != "" && !plainName.MatchString(p.Name) {
 		ps.fail(at+".name", "is not a plain name", plainNameRemedy)
 	}

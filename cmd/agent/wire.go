@@ -105,12 +105,15 @@ func (w *wiring) agent(ctx context.Context, s *screen, notify *supervise.Notifie
 	defer st.Close()
 	clock := device.NewClock(buildTime())
 	d := &desk{}
+	f := &front{cfg: w.cfg, device: id.Device, store: st, clock: clock, log: w.log}
+	f.open()
 	var link *fleet.Link
 	var pending atomic.Int64
 	config := w.terminalConfig()
 	config.Pending = func() int { return int(pending.Load()) }
 	t, err := terminal.New(config, st, clock, s, w.printer, func(e terminal.Event) {
 		d.watch(e)
+		f.wake()
 		if link != nil {
 			link.Wake()
 		}
@@ -121,7 +124,7 @@ func (w *wiring) agent(ctx context.Context, s *screen, notify *supervise.Notifie
 	if err != nil {
 		return err
 	}
-	d.terminal = t
+	d.terminal, f.terminal = t, t
 	if w.enrol != nil {
 		if err := w.enrol(&w.cfg.Fleet, id); err != nil {
 			return err
@@ -130,17 +133,22 @@ func (w *wiring) agent(ctx context.Context, s *screen, notify *supervise.Notifie
 	if link, err = openLink(w.cfg.Fleet, w.dial, st, id, clock, d, w.log); err != nil {
 		return err
 	}
+	f.link = link
 	term.Store(t)
 	w.log.Info("terminal", "device", id.Device, "code", w.cfg.Terminal.Code, "version", readBuildInfo().Version)
+	sup := supervise.New(w.log)
 	if why := st.Stats().ReadOnly; why != "" {
 		w.log.Error("the store cannot be written; nothing new is accepted", "err", why)
 		if w.drive != nil {
 			return fmt.Errorf("the store cannot be written: %s", why)
 		}
 		notify.Ready()
-		return t.Halt(ctx, display.ErrStorage)
+		sup.Add(supervise.Component{Name: "terminal", Essential: true, Run: func(ctx context.Context) error { return t.Halt(ctx, display.ErrStorage) }})
+		for _, c := range f.components() { // what is there can still be read
+			sup.Add(c)
+		}
+		return sup.Run(ctx)
 	}
-	sup := supervise.New(w.log)
 	sup.Add(supervise.Component{Name: "store", Run: st.Run, Essential: true})
 	book := terminal.Books(config.Merchants)
 	k := &keeper{store: st, book: book, id: id, clock: clock, log: w.log}
@@ -162,6 +170,9 @@ func (w *wiring) agent(ctx context.Context, s *screen, notify *supervise.Notifie
 			pending.Store(int64(link.Status().Pending))
 		}
 	})})
+	for _, c := range f.components() {
+		sup.Add(c)
+	}
 	if w.drive != nil {
 		sup.Add(supervise.Component{Name: "driver", Essential: true, Run: func(ctx context.Context) error { return w.drive(ctx, t, st, link) }})
 	}

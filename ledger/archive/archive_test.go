@@ -70,7 +70,7 @@ func (r *rig) ledger() (head, cursor ledger.Head, lines []byte) {
 		if cursor, err = ledger.Cursor(tx, archive.Consumer); err != nil {
 			return err
 		}
-		return ledger.WriteJSONL(&out, tx, ledger.Position{})
+		return ledger.WriteJSONL(&out, ledger.Entries(tx, ledger.Position{}))
 	})
 	if err != nil {
 		r.t.Fatal(err)

@@ -1,0 +1,155 @@
+package localapi_test
+
+import (
+	"fmt"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ssg-safe/agent/localapi"
+)
+
+const order = `{"reference":"venda-1","amount":1500,"merchant":"loja","description":"Café","expiry_seconds":300,"present":"if_free","payer":{"name":"Maria da Silva","document":"11144477735","email":"m@example.com","address":"Rua A, 1","city":"São Paulo","state":"SP","postcode":"01001000"}}`
+
+// TestContract asks for every answer that the contract names, so that what it
+// says the server does; the rig holds every answer of all tests against it, so
+// that what the server does it says.
+func TestContract(t *testing.T) {
+	doc, err := contract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t)
+	seen := map[string]bool{}
+	ask := func(want int, method, path, body string, headers ...string) answer {
+		t.Helper()
+		a := r.ask(tokenAll, method, path, body, headers...)
+		if a.status != want {
+			t.Errorf("%s %s: %d, want %d: %s", method, path, a.status, want, a.body)
+		}
+		seen[fmt.Sprintf("%s %s %d", method, pattern(path), a.status)] = true
+		return a
+	}
+	refused := func(code localapi.Code, want int, method, path, body string) {
+		t.Helper()
+		r.desk.refuse(refusal(code))
+		defer r.desk.refuse(nil)
+		if a := ask(want, method, path, body); !strings.Contains(a.body, `"code":"`+string(code)+`"`) {
+			t.Errorf("%s %s: %s, want %s", method, path, a.body, code)
+		}
+	}
+	const nobody = "/v1/charges/T001XXXXXXXXXXXXXXXXXXXXX"
+
+	a := ask(201, "POST", "/v1/charges", order)
+	charge := a.header.Get("Location")
+	if again := ask(201, "POST", "/v1/charges", order); again.header.Get("Location") != charge || again.body != a.body {
+		t.Errorf("again: %s; want %s", again.body, a.body)
+	}
+	ask(409, "POST", "/v1/charges", strings.Replace(order, "1500", "1501", 1))
+	ask(422, "POST", "/v1/charges", `{"reference":"a"}`)
+	refused(localapi.ScreenTaken, 409, "POST", "/v1/charges", order)
+	for _, code := range []localapi.Code{localapi.Busy, localapi.Stopping, localapi.StoreFull} {
+		refused(code, 503, "POST", "/v1/charges", order)
+	}
+	ask(200, "GET", "/v1/charges", "")
+	ask(200, "GET", "/v1/charges?open=true", "")
+	if page := ask(200, "GET", "/v1/charges?limit=1", ""); strings.Contains(page.body, "next") {
+		t.Errorf("the only page names a next one: %s", page.body)
+	}
+	ask(200, "GET", charge, "")
+	ask(404, "GET", nobody, "")
+	ask(404, "POST", nobody+"/cancel", "")
+	ask(404, "POST", nobody+"/reprint", "")
+	ask(202, "POST", charge+"/reprint", "")
+	for _, code := range []localapi.Code{localapi.NothingToPrint, localapi.NoPrinter, localapi.SlipWaits} {
+		refused(code, 409, "POST", charge+"/reprint", "")
+	}
+	if a := r.ask(tokenOther, "POST", charge+"/cancel", ""); a.status != 403 || !strings.Contains(a.body, "not_yours") {
+		t.Errorf("another's charge: %d %s", a.status, a.body)
+	}
+	seen["POST /v1/charges/{id}/cancel 403"] = true
+	ask(202, "POST", charge+"/cancel", "")
+	r.desk.pay(t, r.desk.made[0], 1500, "E1") // late
+	if a := ask(200, "GET", charge, ""); !strings.Contains(a.body, `"state":"paid"`) || !strings.Contains(a.body, `"late":true`) || !strings.Contains(a.body, `"end_to_end":"E1"`) {
+		t.Errorf("paid: %s", a.body)
+	}
+	ask(409, "POST", charge+"/cancel", "")
+	ask(410, "GET", "/v1/events?after=9:9", "")
+	ask(200, "GET", "/v1/status", "")
+	ask(200, "GET", "/v1/metrics", "")
+	ask(200, "GET", "/v1/ledger", "")
+	ask(200, "GET", "/v1/ledger/check", "")
+	ask(200, "GET", "/v1/queue", "")
+	for _, verb := range []string{"retry", "drop"} {
+		path := "/v1/queue/" + verb
+		ask(200, "POST", path, `{"jobs":[1,2]}`)
+		ask(200, "POST", path, `{"dead":true}`)
+		refused(localapi.JobNotFound, 404, "POST", path, `{"jobs":[1]}`)
+		refused(localapi.JobBusy, 409, "POST", path, `{"jobs":[1]}`)
+	}
+	s := r.watch(tokenRead, "", "")
+	seen["GET /v1/events 200"] = true
+	s.close()
+
+	operations := 0
+	for path, methods := range doc["paths"].(object) {
+		for method, op := range methods.(object) {
+			operations++
+			for status := range at(op, "responses").(object) {
+				key := fmt.Sprintf("%s %s %s", strings.ToUpper(method), path, status)
+				if status != "default" && !seen[key] {
+					t.Errorf("the contract has %s, and nobody got it", key)
+				}
+			}
+			// Nobody without a token, and no other method.
+			path := strings.ReplaceAll(path, "{id}", nobody[len("/v1/charges/"):])
+			fresh := localapi.New(r.options()) // with its whole budget for strangers
+			for _, test := range []struct {
+				method, token string
+				status        int
+			}{{method, "", 401}, {method, "no-such-token", 401}, {"delete", tokenAll, 405}} {
+				req := httptest.NewRequest(strings.ToUpper(test.method), "http://"+r.addr+path, nil)
+				if test.token != "" {
+					req.Header.Set("Authorization", "Bearer "+test.token)
+				}
+				got := httptest.NewRecorder()
+				fresh.ServeHTTP(got, req)
+				if got.Code != test.status {
+					t.Errorf("%s %s with token %q: %d, want %d", test.method, path, test.token, got.Code, test.status)
+				}
+				if allow := got.Header().Get("Allow"); got.Code == 405 && !strings.Contains(allow, strings.ToUpper(method)) {
+					t.Errorf("%s %s: Allow: %s", test.method, path, allow)
+				}
+			}
+		}
+	}
+	if n := localapi.Operations(); n != operations {
+		t.Errorf("the server has %d operations, the contract %d", n, operations)
+	}
+	// The request's schema and the decoder agree about the example.
+	for name := range at(doc, "components", "schemas", "Order", "properties").(object) {
+		if !strings.Contains(order, `"`+name+`"`) {
+			t.Errorf("the example order lacks %s", name)
+		}
+	}
+}
+
+func TestCodesAreInTheContract(t *testing.T) {
+	doc, err := contract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got, want []string
+	for _, c := range at(doc, "components", "schemas", "Problem", "properties", "code", "enum").([]any) {
+		got = append(got, c.(string))
+	}
+	for c := range localapi.Statuses() {
+		want = append(want, string(c))
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("the contract has the codes %v, the server %v", got, want)
+	}
+}

@@ -1,0 +1,36 @@
+package localapi
+
+import "github.com/ssg-safe/agent/ledger"
+
+// Operations counts what the server can do.
+func Operations() (n int) {
+	for _, routes := range operations {
+		n += len(routes)
+	}
+	return n
+}
+
+// Statuses are the codes with their HTTP status.
+func Statuses() map[Code]int { return statuses }
+
+// DecodeOrder, DecodeJobs and DecodePosition read what comes from outside.
+func DecodeOrder(body []byte) (Order, error)          { return decodeOrder(body) }
+func DecodeJobs(body []byte) ([]uint64, error)        { return decodeJobs(body) }
+func DecodePosition(s string) (ledger.Position, bool) { return decodePosition(s) }
+func EncodePosition(p ledger.Position) string         { return encodePosition(p) }
+
+// Renew gives all callers their whole budgets.
+func (s *Server) Renew() {
+	for _, b := range append([]*bucket{&s.stranger}, s.budgets()...) {
+		b.mu.Lock()
+		b.spent = 0
+		b.mu.Unlock()
+	}
+}
+
+func (s *Server) budgets() (list []*bucket) {
+	for _, c := range s.byToken {
+		list = append(list, &c.budget)
+	}
+	return list
+}
