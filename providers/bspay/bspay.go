@@ -23,19 +23,19 @@
 //
 // # Payouts
 //
-// BRL leaves by [Client.SubmitPayout] alone, which takes an approved order
-// (package payout); its id is the external_id. Refunds the provider has none.
+// A PIX key is paid by [Client.SubmitPayout] alone, which takes an approved order
+// (package payout); its id is the external_id. The provider has no refunds.
 //
 // # Signed calls
 //
-// What moves money out is signed over the exact bytes sent. A repeat has the same body and external_id and a
-// new timestamp and nonce. The timestamp is the provider's own time, learnt from
-// the Date of its answers; while this machine's clock is more than a minute off,
-// nothing is signed.
+// What moves money out is signed over the exact bytes sent. A repeat has the same
+// body and external_id and a new timestamp and nonce. The timestamp is the
+// provider's own time, learnt from the Date of its answers; while this machine's
+// clock is more than a minute off, nothing is signed.
 //
-// Source: the provider's document ("ChatGPT / OpenAI", API v2); what it leaves
-// open (forms of rows, repeated ids, filters) is read leniently where it is only
-// told and strictly where money depends on it.
+// Source: the provider's integration document of API v2; what it leaves open
+// (forms of rows, repeated ids, filters) is read leniently where it is only told
+// and strictly where money depends on it.
 package bspay
 
 import (

@@ -41,7 +41,7 @@ func (c *Client) Wallet(ctx context.Context, currency, chain string) (json.RawMe
 	return c.order(ctx, request{op: "wallet", path: "/v2/transactions/wallet", body: body}, foreign(currency))
 }
 
-// Withdrawal sends another currency than BRL away. BRL leaves by
+// Withdrawal sends another currency than BRL away. A PIX key is paid by
 // [Client.SubmitPayout] alone.
 type Withdrawal struct {
 	ExternalID, Amount, Currency string

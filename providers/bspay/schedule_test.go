@@ -195,7 +195,7 @@ func chargeSchedule(t *testing.T, seed uint64, ends map[charge.State]int) {
 			ends[charge.Failed]++
 			continue
 		}
-		pays := rng.IntN(40) // the question before which the payer pays, in time or late
+		pays := rng.IntN(20) // the question before which the payer pays, in time or late
 		if rng.IntN(3) == 0 {
 			pays = -1
 		}
@@ -205,7 +205,7 @@ func chargeSchedule(t *testing.T, seed uint64, ends map[charge.State]int) {
 					t.Fatal(err)
 				}
 			}
-			if asked == 20 {
+			if asked == 10 {
 				faults(t, sim) // the trouble is over
 			}
 			a, err := c.GetCharge(t.Context(), providers.Ref{Charge: in.ID, Attempt: accepted.N, ProviderID: accepted.ProviderID})
@@ -215,7 +215,7 @@ func chargeSchedule(t *testing.T, seed uint64, ends map[charge.State]int) {
 			if s := state().State; s == charge.Paid || s == charge.Expired && asked > pays {
 				break
 			}
-			time.Sleep(30 * time.Second)
+			time.Sleep(time.Minute)
 		}
 		if p, ok := state().Settling(); ok {
 			ours[accepted.ProviderID] = p.Amount

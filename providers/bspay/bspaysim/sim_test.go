@@ -305,6 +305,11 @@ func TestControl(t *testing.T) {
 	req := httptest.NewRequest("GET", "/sim/webhooks?dialect=webhook", nil)
 	w := httptest.NewRecorder()
 	s.ServeHTTP(w, req)
+	wrong := httptest.NewRecorder()
+	s.ServeHTTP(wrong, httptest.NewRequest("GET", "/sim/webhooks?fault=typo", nil))
+	if wrong.Code != 400 {
+		t.Errorf("an unknown fault: got %d", wrong.Code)
+	}
 	var all []Delivery
 	if err := json.Unmarshal(w.Body.Bytes(), &all); err != nil || len(all) != 2 || all[0].Header.Get("X-Webhook-Event") != "cashin.refunded" {
 		t.Errorf("got %s (%v)", w.Body, err)

@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ssg-safe/agent/redact"
@@ -118,6 +120,11 @@ func mac(secret redact.Secret, text string) string {
 }
 
 func (s *Sim) showWebhooks(w http.ResponseWriter, r *http.Request) {
+	dialect, fault := r.FormValue("dialect"), r.FormValue("fault")
+	if !slices.Contains([]string{"", "bspay", "webhook"}, dialect) || fault != "" && !slices.Contains(WebhookFaults(), fault) {
+		http.Error(w, "dialects: bspay, webhook; faults: "+strings.Join(WebhookFaults(), ", "), http.StatusBadRequest)
+		return
+	}
 	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(s.Webhooks(r.FormValue("dialect"), r.FormValue("fault"))) // the client may have gone
+	json.NewEncoder(w).Encode(s.Webhooks(dialect, fault)) // the client may have gone
 }
