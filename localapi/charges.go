@@ -26,6 +26,7 @@ type chargeView struct {
 	Provider      Provider      `json:"provider"`
 	Presented     bool          `json:"presented"`
 	ExpirySeconds int           `json:"expiry_seconds"`
+	Released      bool          `json:"released"`            // goods left before the payment was found
 	CodeKind      string        `json:"code_kind,omitempty"` // static, dynamic
 	BRCode        string        `json:"brcode,omitempty"`    // while it may be paid
 	CreatedAt     time.Time     `json:"created_at,omitzero"`
@@ -55,14 +56,14 @@ func view(r Record) chargeView {
 	c := r.Charge
 	v := chargeView{
 		ID: c.ID, State: c.State, Reason: c.Reason, Amount: c.Amount, Refunded: c.RefundedSum, Reference: c.Reference, Source: c.Source,
-		Merchant: r.Merchant, Provider: r.Provider, Presented: c.Present, ExpirySeconds: c.Expiry,
+		Merchant: r.Merchant, Provider: r.Provider, Presented: c.Present, ExpirySeconds: c.Expiry, Released: c.Released,
 		CreatedAt: r.Created, ExpiresAt: r.Expires, PaidAt: r.Paid, EndedAt: r.Ended, Late: c.Late,
 		Payments: []paymentView{}, Slips: r.Slips, Position: encodePosition(r.Newest),
 	}
 	if v.Slips == nil {
 		v.Slips = []Slip{}
 	}
-	if r.Code != "" {
+	if _, own := c.Static(); own || r.Code != "" {
 		v.CodeKind = "static"
 		if code, _ := pix.Parse(r.Code); code.URL != "" {
 			v.CodeKind = "dynamic"

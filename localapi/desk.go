@@ -122,8 +122,11 @@ type Status struct {
 	Clock   ClockStatus `json:"clock"`
 	Store   StoreStatus `json:"store"`
 	// Pending are the charges that wait for their payers: what is at stake.
-	Pending  PendingStatus `json:"pending"`
-	Position string        `json:"position"` // of the newest ledger entry
+	Pending PendingStatus `json:"pending"`
+	// Exposure are those of them that were made while their provider could not be
+	// reached, and wait to be found.
+	Exposure ExposureStatus `json:"exposure"`
+	Position string         `json:"position"` // of the newest ledger entry
 }
 
 // ScreenStatus is the kiosk's screen.
@@ -164,7 +167,13 @@ type StoreStatus struct {
 	ReadOnly string `json:"read_only,omitempty"` // why
 }
 
-// PendingStatus sums up open charges.
+// ExposureStatus is what was made on trust: all of it, and what goods left for.
+type ExposureStatus struct {
+	Pending  PendingStatus `json:"pending"`
+	Released PendingStatus `json:"released"`
+}
+
+// PendingStatus sums up charges.
 type PendingStatus struct {
 	Count  int          `json:"count"`
 	Sum    money.Amount `json:"sum"`

@@ -214,6 +214,11 @@ func (f *front) status(ctx context.Context) (localapi.Status, error) {
 		if err != nil {
 			return s, refused(err)
 		}
+		out, err := f.terminal.Exposure(ctx)
+		if err != nil {
+			return s, refused(err)
+		}
+		s.Exposure = localapi.ExposureStatus{Pending: localapi.PendingStatus(out.Pending), Released: localapi.PendingStatus(out.Released)}
 		s.Screen = localapi.ScreenStatus{State: string(t.Screen), Charge: t.Charge}
 		s.Network, s.Printer.State = health(t.Network), health(t.Printer)
 		if !t.HasPrinter {
