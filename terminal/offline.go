@@ -35,6 +35,8 @@ const (
 	// blip is the longest a refused first attempt took that is tried once more
 	// before the terminal makes its own code.
 	blip = 2 * time.Second
+	// refusedWait is how long a provider that refuses searches is left alone.
+	refusedWait = 10 * time.Minute
 	// searchLimit bounds one search for payments, which may be many requests.
 	searchLimit = 2 * time.Minute
 	// clockSlack is how much earlier than the code's making a search begins: an
@@ -43,12 +45,14 @@ const (
 	searchSpan = 365 * 24 * time.Hour
 )
 
-// outage is a provider that the newest calls did not reach. Times are boot time.
+// outage is a provider that calls do not reach, or whose searches fail. It lasts
+// until a search succeeds. Times are boot time.
 type outage struct {
-	at       time.Duration // of the newest failure
-	failures int           // in a row
-	// probe is when codes made here are looked for again, one at a time: the
-	// first answer lets all others follow.
+	failures int           // calls in a row that reached nobody
+	at       time.Duration // of the newest of them
+	vain     int           // searches in a row that failed
+	// probe is when the next search is made. There is one at a time, and its
+	// success lets all others follow.
 	probe time.Duration
 }
 
@@ -59,8 +63,7 @@ func unreachable(err error) bool {
 	return ok && e.HTTP == 0 && (e.Kind == providers.NotSent || e.Kind == providers.Ambiguous)
 }
 
-// reached notes whether a provider could be reached. When one comes back, all
-// codes made without it are looked for at once.
+// reached notes whether a provider could be reached.
 func (t *Terminal) reached(route string, err error) {
 	up := t.clock.Up()
 	e, ok := errors.AsType[*providers.Error](err)
@@ -73,24 +76,48 @@ func (t *Terminal) reached(route string, err error) {
 		t.network = display.Warn
 	}
 	o := t.outages[route]
-	if !unreachable(err) {
+	switch {
+	case unreachable(err):
 		if o == nil {
-			return
+			o = &outage{probe: up + backoff(1)}
+			t.outages[route] = o
 		}
-		delete(t.outages, route)
-		for _, l := range t.charges {
-			if _, static := l.charge.Static(); static && l.charge.Route == route {
-				l.watch.failures, l.watch.next = 0, min(l.watch.next, up)
+		o.failures++
+		o.at = up
+	case o != nil && o.failures > 0: // it is back: whoever waits is looked for now
+		o.failures, o.vain, o.probe = 0, 0, up
+	}
+}
+
+// searched notes how a search for payments ended. The first one that succeeds
+// after an outage lets all codes made without that provider be looked for at once.
+func (t *Terminal) searched(route string, err error) {
+	up := t.clock.Up()
+	o := t.outages[route]
+	if err != nil {
+		if o == nil {
+			o = &outage{}
+			t.outages[route] = o
+		}
+		o.vain++
+		wait := backoff(o.vain)
+		if e, ok := errors.AsType[*providers.Error](err); ok {
+			if wait = max(wait, e.RetryAfter); e.Kind.Permanent() {
+				wait = max(wait, refusedWait)
 			}
 		}
+		o.probe = up + wait
 		return
 	}
 	if o == nil {
-		o = &outage{}
-		t.outages[route] = o
+		return
 	}
-	o.failures++
-	o.at, o.probe = up, up+jitter(min(time.Second<<min(o.failures, 5), 30*time.Second))
+	delete(t.outages, route)
+	for _, l := range t.charges {
+		if _, static := l.charge.Static(); static && l.charge.Route == route {
+			l.watch.next = min(l.watch.next, up)
+		}
+	}
 }
 
 // out reports whether a provider is known to be out of reach just now.
@@ -175,7 +202,11 @@ func (t *Terminal) seek(l *live, a charge.Attempt) {
 	ended := t.over(l)
 	now := t.clock.Wall()
 	watched := t.clock.Quality() == "synced" && now.Sub(a.At) >= t.cfg.Offline.Watch
-	from := a.At.Add(-clockSlack)
+	from := a.At
+	if now.Before(from) {
+		from = now
+	}
+	from = from.Add(-clockSlack)
 	if earliest := now.Add(-searchSpan); from.Before(earliest) {
 		from = earliest
 	}
@@ -186,12 +217,11 @@ func (t *Terminal) seek(l *live, a charge.Attempt) {
 			l.later(func() {
 				l.watch.asking = false
 				t.reached(l.charge.Route, err)
+				t.searched(l.charge.Route, err)
 				if err != nil {
-					l.watch.failed(t.clock.Up())
 					t.log.Warn("search for a payment", "charge", l.charge.ID, "err", err)
 					return
 				}
-				l.watch.failures = 0
 				l.watch.over = watched
 				if watched {
 					ended = charge.Expired

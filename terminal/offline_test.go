@@ -24,11 +24,12 @@ import (
 type bank struct {
 	*route
 
-	mu       sync.Mutex
-	cut      providers.Kind // what calls end in; 0: it is there
-	slow     time.Duration  // how long a call takes to find that out
-	received map[string][]providers.Payment
-	searches []time.Time
+	mu        sync.Mutex
+	cut       providers.Kind // what calls end in; 0: it is there
+	slow      time.Duration  // how long a call takes to find that out
+	forbidden bool           // searches are refused
+	received  map[string][]providers.Payment
+	searches  []time.Time
 }
 
 func (b *bank) answer(ctx context.Context) error {
@@ -68,6 +69,9 @@ func (b *bank) FindStatic(ctx context.Context, txid string, from, to time.Time) 
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.forbidden {
+		return nil, &providers.Error{Provider: "fake", Op: "static", Kind: providers.Forbidden, HTTP: 403}
+	}
 	var found []providers.Payment
 	for _, p := range b.received[txid] {
 		if !p.At.Before(from) && !p.At.After(to) {
@@ -445,6 +449,78 @@ func TestOutageIsProbedAndLeftTogether(t *testing.T) {
 		}
 		if w, err := r.term.Unfinished(r.Context()); err != nil || w.Charges != 0 {
 			r.Errorf("left: %+v (%v)", w, err)
+		}
+	})
+}
+
+// Codes that are looked for every few hours only are looked for at once when the
+// provider comes back from an outage.
+func TestReconnectLooksAtOnce(t *testing.T) {
+	offline(t, hold(), func(r *rig, b *bank) {
+		b.set(providers.NotSent)
+		var ids []charge.ID
+		for range 3 {
+			ids = append(ids, r.makeOffline())
+			r.pass(10 * time.Minute)
+		}
+		b.set(0)
+		r.pass(50 * time.Hour)
+		b.set(providers.NotSent)
+		r.makeOffline()
+		for _, id := range ids {
+			b.pays(id, 1234)
+		}
+		b.set(0)
+		r.pass(time.Minute)
+		if n := r.count(terminal.ChargePaid); n != len(ids) {
+			r.Errorf("%d of %d are found within a minute", n, len(ids))
+		}
+	})
+}
+
+// A provider that answers, and refuses searches, is not stormed: charges made
+// meanwhile go on as ever.
+func TestRefusedSearches(t *testing.T) {
+	offline(t, hold(), func(r *rig, b *bank) {
+		b.set(providers.NotSent)
+		for range 20 {
+			if _, err := r.term.Start(r.Context(), terminal.Request{Amount: 1234, Source: "api"}); err != nil {
+				r.Fatal(err)
+			}
+			r.pass(5 * time.Second)
+		}
+		b.mu.Lock()
+		b.cut, b.forbidden = 0, true
+		b.mu.Unlock()
+		r.pass(time.Minute) // its refusal says that it is back
+		before := b.asked()
+		for range 6 {
+			r.keys("500E")
+			if v := r.shows(display.QR); v.Offline {
+				r.Error("a code of our own while the provider is there")
+			}
+			r.pass(10 * time.Minute)
+			r.keys("E")
+		}
+		if n := b.asked() - before; n < 4 || n > 8 {
+			r.Errorf("%d searches in an hour, want one about every ten minutes", n)
+		}
+	})
+}
+
+// A terminal whose clock was ahead when it made the code finds its payment all the
+// same.
+func TestClockAhead(t *testing.T) {
+	offline(t, hold(), func(r *rig, b *bank) {
+		b.set(providers.NotSent)
+		r.clock.set(5 * time.Hour)
+		id := r.makeOffline()
+		b.pays(id, 1234)
+		r.clock.set(0)
+		b.set(0)
+		r.pass(time.Minute)
+		if c := r.fold(id); c.State != charge.Paid {
+			r.Errorf("%s", c.State)
 		}
 	})
 }

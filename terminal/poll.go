@@ -40,14 +40,14 @@ func (w *watch) asked(up time.Duration, err error, s charge.State, p providers.P
 		w.failures = 0
 		return
 	}
-	w.failed(up)
+	w.failures++
+	w.next = max(w.next, up+backoff(w.failures))
 }
 
-// failed puts the next question off after one that got no answer, longer each
-// time, up to half a minute.
-func (w *watch) failed(up time.Duration) {
-	w.failures++
-	w.next = max(w.next, up+jitter(min(time.Second<<min(w.failures, 5), 30*time.Second)))
+// backoff is how long to wait after so many failures in a row, up to half a
+// minute.
+func backoff(failures int) time.Duration {
+	return jitter(min(time.Second<<min(failures, 5), 30*time.Second))
 }
 
 // hint brings the next question forward, once a second.
@@ -64,7 +64,7 @@ func (w *watch) hint(up time.Duration) {
 // the payer waits for a verdict, slowly when none came and ever more slowly while
 // none comes, and slowly for a while after the end, because money may still
 // arrive. Codes made here are looked for to the end of their watch, whatever was
-// found, and while their provider is out of reach one at a time.
+// found, and while that fails one at a time.
 func (t *Terminal) due(l *live) (time.Duration, bool) {
 	if l.watch.asking || l.busy {
 		return 0, false

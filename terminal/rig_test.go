@@ -301,11 +301,23 @@ type clock struct {
 	boot  string
 
 	mu    sync.Mutex
+	ahead time.Duration // the wall clock
 	last  time.Duration
 	still int // times in a row that Up said the same
 }
 
-func (c *clock) Wall() time.Time { return time.Now().UTC() }
+func (c *clock) Wall() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().Add(c.ahead).UTC()
+}
+
+// set puts the wall clock ahead of the true time.
+func (c *clock) set(ahead time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ahead = ahead
+}
 
 // Up ends a test whose loop spins: in a bubble, time would stand still for ever.
 func (c *clock) Up() time.Duration {
