@@ -51,7 +51,10 @@ type Options struct {
 	// Control serves a socket that only the owner of the data can open: no token
 	// is asked for, and everything is allowed.
 	Control bool
-	Tokens  []Token
+	// Commands are what the program's own command line asks besides, by the
+	// patterns of net/http. They need Control, and are no part of the API.
+	Commands map[string]http.HandlerFunc
+	Tokens   []Token
 	// Hosts are the names by which clients may call the server, with or without
 	// a port; Origins are those of the browser pages that may.
 	Hosts, Origins []string
@@ -125,6 +128,11 @@ func New(o Options) *Server {
 	}
 	for pattern, routes := range operations {
 		s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { s.operate(w, r, routes) })
+	}
+	if o.Control {
+		for pattern, serve := range o.Commands {
+			s.mux.HandleFunc(pattern, serve)
+		}
 	}
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, refuse(NotFound, "there is nothing at this path; see docs/openapi.yaml"))

@@ -19,7 +19,11 @@ import (
 // BackupFile writes a consistent copy of the store to a new file, flushed, and
 // reads it back: what is there under that name at the end can be restored.
 // Errors: fs.ErrExist, ErrCorrupt (what was written cannot be read).
-func (s *Store) BackupFile(path string) (err error) {
+func (s *Store) BackupFile(path string) error { return SaveBackup(path, s.Backup) }
+
+// SaveBackup is [Store.BackupFile] of a store that another process holds: write
+// writes what that one's [Store.Backup] wrote.
+func SaveBackup(path string, write func(io.Writer) error) (err error) {
 	if _, err := os.Lstat(path); err == nil {
 		return fmt.Errorf("back up store: %s: %w", path, fs.ErrExist)
 	}
@@ -33,7 +37,7 @@ func (s *Store) BackupFile(path string) (err error) {
 			_ = os.Remove(temp)
 		}
 	}()
-	if err := errors.Join(s.Backup(f), f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(write(f), f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	if _, err := recordedSize(temp); err != nil {

@@ -45,7 +45,7 @@ var _ localapi.Desk = (*front)(nil)
 func (f *front) open() {
 	o := localapi.Options{Desk: f, Store: f.store, Status: f.status, Metrics: f.metrics, Logger: f.log}
 	control := o
-	control.Control, control.Hosts = true, []string{"localhost"}
+	control.Control, control.Hosts, control.Commands = true, []string{"localhost"}, f.commands()
 	f.control = localapi.New(control)
 	if f.cfg.API.Listen == "" {
 		return

@@ -315,6 +315,7 @@ func (k *kiosk) commands(export []byte) {
 	if code, _, errs := runMain(k.T, "queue", "drop", "99", "--data", k.data); code != 1 || !strings.Contains(errs, "no such job") {
 		k.Errorf("queue drop 99: %d %s", code, errs)
 	}
+	k.backup(run, export)
 	if info, err := os.Stat(filepath.Join(k.data, "control.sock")); err != nil || info.Mode().Perm() != 0o600 {
 		k.Errorf("control socket: %v %v", info.Mode(), err)
 	}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
+	"net/http"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -20,14 +22,14 @@ import (
 
 // closingOptions are the flags of all closing commands.
 type closingOptions struct {
-	file, merchant string
-	json           bool
+	data, file, merchant string
+	print, json          bool
 }
 
 func newClosingCmd(g *globals) *cobra.Command {
 	o := &closingOptions{}
 	cmd := &cobra.Command{
-		Use:   "closing x|z|list --config FILE",
+		Use:   "closing x|z|list --data DIRECTORY",
 		Short: "Look at the running business day, close it, list closings",
 		Long: `A closing sums up what has happened to a merchant since the one before: charges
 and money by provider and state. It is a ledger entry, has a number of its own
@@ -35,17 +37,18 @@ without gaps, and is never opened again; what becomes known later belongs to the
 next one. The agent closes every business day by itself when it is over (cut_off
 in [[merchant]]) and the clock is right.
 
-These commands need the store, so the agent must not be running.
+These commands ask the agent that runs on the data (through its control.sock),
+else they open the store; then x and z need --config as well, which tells the
+merchants and their cut-offs. Only a running agent can print (--print).
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.`,
 		Args: noArgs,
 		RunE: needCommand,
 	}
+	dataFlag(cmd, &o.data)
 	flags := cmd.PersistentFlags()
-	flags.StringVarP(&o.file, "config", "c", "", "the configuration `FILE`")
 	flags.StringVarP(&o.merchant, "merchant", "m", "", "the merchant's `ID`; without it the first one")
 	flags.BoolVar(&o.json, "json", false, "one JSON object a line")
-	_ = cmd.MarkPersistentFlagFilename("config", "toml") // fails for unknown flags only
 	cmd.AddCommand(
 		newClosingReportCmd(g, o, "x", "Look at the running business day",
 			`X prints what has happened since the last closing and changes nothing.`),
@@ -58,7 +61,7 @@ nothing has happened there is nothing to close.`),
 }
 
 func newClosingReportCmd(g *globals, o *closingOptions, name, short, long string) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   name,
 		Short: short,
 		Long: long + `
@@ -67,54 +70,56 @@ With --json it prints one line, the report as the ledger has it: numbers of
 charges and sums in centavos.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.`,
-		Example: fmt.Sprintf("  ssg-agent closing %s --config /etc/ssg-agent/agent.toml --merchant loja", name),
+		Example: fmt.Sprintf("  ssg-agent closing %s --data /var/lib/ssg-agent --merchant loja", name),
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := o.load("closing " + name)
-			if err != nil {
-				return err
+			r := terminal.ClosingRequest{Merchant: o.merchant, Z: name == "z", Print: o.print, By: "operator"}
+			var report closing.Report
+			asked, err := askAgentFor(cmd.Context(), "closing "+name, o.data, http.MethodPost, closingPath, r, &report)
+			if !asked {
+				report, err = o.alone(cmd.Context(), "closing "+name, r)
 			}
-			report, err := cfg.closing(cmd.Context(), o.merchant, name == "z")
 			if err != nil {
 				return err
 			}
 			return writeClosing(g.stdout, report, o.json)
 		},
 	}
+	cmd.Flags().BoolVar(&o.print, "print", false, "print it, too")
+	cmd.Flags().StringVarP(&o.file, "config", "c", "", "the configuration `FILE`, where no agent runs")
+	_ = cmd.MarkFlagFilename("config", "toml") // fails for unknown flags only
+	return cmd
 }
 
-// load reads the configuration and refuses a merchant that it does not have.
-func (o *closingOptions) load(command string) (Config, error) {
-	if o.file == "" {
-		return Config{}, usageError{fmt.Errorf("%s: whose? Give --config FILE", command)}
+// alone does an X, or a Z, on the store of a terminal that does not run.
+func (o *closingOptions) alone(ctx context.Context, command string, r terminal.ClosingRequest) (report closing.Report, err error) {
+	switch {
+	case o.print:
+		return report, fmt.Errorf("%s: no agent runs on %s, and only a running one prints: leave out --print", command, o.data)
+	case o.file == "":
+		return report, usageError{fmt.Errorf("%s: no agent runs on %s: give --config FILE, too", command, o.data)}
 	}
 	cfg, _, err := loadConfig(o.file, true)
 	if err != nil {
-		return Config{}, usageError{err}
+		return report, usageError{err}
 	}
-	return cfg, nil
-}
-
-// closing does an X, or a Z, on the store of a terminal that does not run.
-func (cfg Config) closing(ctx context.Context, merchant string, z bool) (report closing.Report, err error) {
-	command, open := "closing x", store.OpenReadOnly
-	if z {
-		command, open = "closing z", store.Open
+	open := store.OpenReadOnly
+	if r.Z {
+		open = store.Open
 	}
-	if m, ok := cfg.Merchant(merchant); ok {
-		merchant = m.ID
+	if m, ok := cfg.Merchant(r.Merchant); ok {
+		r.Merchant = m.ID
 	}
-	s, err := openStore(command, cfg.Data, open)
+	s, err := openStore(command, o.data, open)
 	if err != nil {
 		return closing.Report{}, err
 	}
-	r := terminal.ClosingRequest{Merchant: merchant, Z: z, By: "operator"}
 	at, book := stampOf(device.NewClock(buildTime())), terminal.Books(cfg.merchants())
 	do := func(tx *bbolt.Tx) (err error) {
 		report, err = terminal.CloseBooks(tx, at, book, r)
 		return err
 	}
-	if z {
+	if r.Z {
 		err = commitAlone(ctx, s, store.Op{Name: command, Do: do})
 	} else {
 		err = s.View(do)
@@ -183,15 +188,11 @@ func newClosingListCmd(g *globals, o *closingOptions) *cobra.Command {
 far as their entries were not pruned.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.`,
-		Example: `  ssg-agent closing list --config /etc/ssg-agent/agent.toml --json`,
+		Example: `  ssg-agent closing list --data /var/lib/ssg-agent --json`,
 		Args:    noArgs,
-		RunE: func(*cobra.Command, []string) error {
-			cfg, err := o.load("closing list")
-			if err != nil {
-				return err
-			}
-			return viewStore("closing list", cfg.Data, func(tx *bbolt.Tx) error {
-				for pos, raw := range ledger.Entries(tx, ledger.Position{}) {
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withEntries(cmd.Context(), "closing list", o.data, 0, func(entries iter.Seq2[ledger.Position, []byte]) error {
+				for pos, raw := range entries {
 					e, err := ledger.Decode(raw)
 					if err != nil {
 						return fmt.Errorf("entry %v: %w", pos, err)

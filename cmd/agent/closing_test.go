@@ -31,7 +31,7 @@ func TestClosingCommands(t *testing.T) {
 	}
 	report := func(args ...string) (r closing.Report) {
 		t.Helper()
-		code, out, errs := runMain(t, append([]string{"closing", "--config", config, "--json"}, args...)...)
+		code, out, errs := runMain(t, append([]string{"closing", "--data", dir, "--json"}, args...)...)
 		if err := json.Unmarshal([]byte(out), &r); code != 0 || err != nil {
 			t.Fatalf("%v: exit %d, %v\n%s%s", args, code, err, out, errs)
 		}
@@ -44,27 +44,27 @@ func TestClosingCommands(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &sums); err != nil {
 		t.Fatal(err)
 	}
-	x := report("x")
+	x := report("x", "--config", config)
 	if x.Number != 0 || len(x.Lines) != 1 || x.Lines[0].Paid.Count != 3 || x.Postings[ledger.Sales] != sums.Sums[ledger.Sales] || x.Received() != sums.Sums[ledger.PixClearing] {
 		t.Errorf("X %+v, the ledger says %v", x, sums.Sums)
 	}
-	z := report("z", "--merchant", "demo")
+	z := report("z", "--config", config, "--merchant", "demo")
 	if z.Number != 1 || z.To != x.To || z.Received() != x.Received() {
 		t.Errorf("Z %+v after X %+v", z, x)
 	}
 	if got := report("list"); got.Number != 1 || got.Received() != z.Received() {
 		t.Errorf("list: %+v", got)
 	}
-	if code, _, errs := runMain(t, "closing", "z", "--config", config); code != 1 || !strings.Contains(errs, "nothing to close") {
+	if code, _, errs := runMain(t, "closing", "z", "--data", dir, "--config", config); code != 1 || !strings.Contains(errs, "nothing to close") {
 		t.Errorf("a second Z: exit %d, %s", code, errs)
 	}
-	if code, out, _ := runMain(t, "closing", "list", "--config", config); code != 0 || !strings.Contains(out, "demo  Z 1") || !strings.Contains(out, "received") {
+	if code, out, _ := runMain(t, "closing", "list", "--data", dir); code != 0 || !strings.Contains(out, "demo  Z 1") || !strings.Contains(out, "received") {
 		t.Errorf("list: exit %d\n%s", code, out)
 	}
 	if code, out, errs := runMain(t, "ledger", "verify", "--data", dir); code != 0 {
 		t.Errorf("verify: %s%s", out, errs)
 	}
-	for _, args := range [][]string{{"closing"}, {"closing", "z"}, {"closing", "x", "--config", "none"}} {
+	for _, args := range [][]string{{"closing"}, {"closing", "z"}, {"closing", "x", "--data", dir}, {"closing", "x", "--data", dir, "--config", "none"}} {
 		if code, _, errs := runMain(t, args...); code != 2 || errs == "" {
 			t.Errorf("%v: exit %d, %s", args, code, errs)
 		}

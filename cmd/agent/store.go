@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"net/http"
 
 	"github.com/spf13/cobra"
 	"go.etcd.io/bbolt"
@@ -39,40 +41,66 @@ func newBackupCmd(g *globals, data *string) *cobra.Command {
 		Use:   "backup --out FILE",
 		Short: "Write a consistent copy of the store",
 		Long: `Backup writes a consistent copy of the store to a new file, flushes it to the
-disk and reads it back. It holds payers' data and payable codes as the store
+disk and reads it back. An agent that runs on the data writes it and goes on. It holds payers' data and payable codes as the store
 does: keep it as safe.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 		Example: `  ssg-agent store backup --data /var/lib/ssg-agent --out /media/usb/store-2026-07-01.db`,
 		Args:    noArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			if out == "" {
 				return usageError{errors.New("store backup: where to? Give --out FILE")}
 			}
-			s, err := openStore("store backup", *data, store.OpenReadOnly)
+			head, err := backup(cmd.Context(), *data, out)
+			if errors.Is(err, fs.ErrExist) {
+				err = fmt.Errorf("%w: a backup never writes over a file", err)
+			}
 			if err != nil {
 				return err
 			}
-			var head ledger.Head
-			err = s.View(func(tx *bbolt.Tx) (err error) {
-				head, err = ledger.GetHead(tx)
-				return err
-			})
-			if err == nil {
-				err = s.BackupFile(out)
-			}
-			if err := errors.Join(err, s.Close()); err != nil {
-				if errors.Is(err, fs.ErrExist) {
-					err = fmt.Errorf("%w: a backup never writes over a file", err)
-				}
-				return fmt.Errorf("store backup: %w", err)
-			}
-			_, err = fmt.Fprintf(g.stdout, "%s: all up to entry %v, %v\n", out, head.Position, head.Hash)
+			_, err = fmt.Fprintf(g.stdout, "%s: all up to entry %s\n", out, head)
 			return err
 		},
 	}
 	cmd.Flags().StringVarP(&out, "out", "o", "", "the new `FILE`")
 	return cmd
+}
+
+// backup writes a backup of the store that a running agent holds, or of one that
+// nobody holds, and returns the position up to which it has at least everything.
+func backup(ctx context.Context, data, out string) (head string, err error) {
+	const command = "store backup"
+	answer, err := askAgent(ctx, command, data, http.MethodGet, backupPath, nil)
+	switch {
+	case err != nil:
+		return "", err
+	case answer == nil:
+		s, err := openStore(command, data, store.OpenReadOnly)
+		if err != nil {
+			return "", err
+		}
+		err = s.View(func(tx *bbolt.Tx) error {
+			h, err := ledger.GetHead(tx)
+			head = h.Position.String()
+			return err
+		})
+		if err == nil {
+			err = s.BackupFile(out)
+		}
+		if err := errors.Join(err, s.Close()); err != nil {
+			return "", fmt.Errorf("%s: %w", command, err)
+		}
+		return head, nil
+	}
+	defer answer.Body.Close()
+	err = store.SaveBackup(out, func(w io.Writer) error {
+		_, err := io.Copy(w, answer.Body)
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", command, err)
+	}
+	return answer.Header.Get(headHeader), nil
 }
 
 func newRestoreCmd(g *globals, data *string) *cobra.Command {

@@ -63,3 +63,39 @@ func TestStoreCommandsRefuse(t *testing.T) {
 		t.Errorf("a backup that is not there: %d, %s", code, errs)
 	}
 }
+
+// backup backs the running agent's store up, restores it elsewhere, and closes
+// the business day.
+func (k *kiosk) backup(run func(...string) string, export []byte) {
+	k.Helper()
+	dir := k.TempDir()
+	file := filepath.Join(dir, "backup.db")
+	if out := run("store", "backup", "--out", file); !strings.Contains(out, "all up to entry 1/") {
+		k.Errorf("store backup: %s", out)
+	}
+	code, out, errs := runMain(k.T, "store", "restore", "--data", dir, "--from", file)
+	if code != 0 {
+		k.Fatalf("store restore: %d\n%s%s", code, out, errs)
+	}
+	if _, out, _ := runMain(k.T, "ledger", "export", "--data", dir); !strings.HasPrefix(out, string(export)) || len(out) == len(export) {
+		k.Errorf("restored:\n%s\nwant the running agent's and the new epoch after it:\n%s", out, export)
+	}
+	closings := func(args ...string) string {
+		k.Helper()
+		code, out, errs := runMain(k.T, append([]string{"closing", "--data", k.data}, args...)...)
+		if code != 0 {
+			k.Errorf("closing %v: %d\n%s", args, code, errs)
+		}
+		return out
+	}
+	x, z := closings("x"), closings("z")
+	if !strings.Contains(x, " X ") || !strings.Contains(z, " Z 1 ") || !strings.Contains(z, "received") {
+		k.Errorf("closings:\n%s%s", x, z)
+	}
+	if out := closings("list"); out != z {
+		k.Errorf("closing list:\n%s\nwant\n%s", out, z)
+	}
+	if code, _, errs := runMain(k.T, "closing", "--data", k.data, "z"); code != 1 || !strings.Contains(errs, "nothing to close") {
+		k.Errorf("a second Z: %d, %s", code, errs)
+	}
+}
