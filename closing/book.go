@@ -130,7 +130,8 @@ func (b Book) attribute(tx *bbolt.Tx, e ledger.Entry, owners map[charge.ID]owner
 	if f == nil || err != nil {
 		return nil, nobody, err
 	}
-	if _, ok := f.(charge.AttemptFact); ok {
+	switch f.(type) {
+	case charge.AttemptFact, charge.ReleasedFact:
 		return nil, nobody, nil
 	}
 	id := f.Subject()

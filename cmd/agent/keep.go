@@ -116,12 +116,15 @@ func (k *keeper) prune(ctx context.Context) error {
 	default:
 		r.Entries = uint64(ledger.Capacity(s.Size)) * 3 / 4
 	}
-	return k.repeat(ctx, "pruned", func(tx *bbolt.Tx) (n int, err error) {
-		if r.Keep, err = k.book.Kept(tx); err != nil {
-			return 0, err
-		}
-		return ledger.Prune(tx, r)
+	// Read outside of the commits: what is closed meanwhile may stay an hour longer.
+	err := k.store.View(func(tx *bbolt.Tx) (err error) {
+		r.Keep, err = k.book.Kept(tx)
+		return err
 	})
+	if err != nil {
+		return err
+	}
+	return k.repeat(ctx, "pruned", func(tx *bbolt.Tx) (int, error) { return ledger.Prune(tx, r) })
 }
 
 // before is the time that lies certainly an age ago; zero: there is none.
