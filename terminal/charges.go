@@ -426,7 +426,7 @@ func (t *Terminal) changed(l *live, cause error) {
 // cancel is the payer's wish to stop.
 func (t *Terminal) cancel(id charge.ID) {
 	l := t.charges[id]
-	if l == nil || !l.charge.State.Open() || l.cancel {
+	if l == nil || !l.charge.State.Open() || l.cancel || l.charge.Released || l.leaving { // what left waits for its payment
 		return
 	}
 	if _, static := l.charge.Static(); static && t.out(l.charge.Route) {

@@ -89,6 +89,14 @@ func (t *Terminal) reached(route string, err error) {
 	}
 }
 
+// unheard makes one charge try first, of those that were made without a provider
+// that this run has not heard of yet.
+func (t *Terminal) unheard(c charge.Charge) {
+	if _, static := c.Static(); static && t.outages[c.Route] == nil {
+		t.outages[c.Route] = &outage{}
+	}
+}
+
 // searched notes how a search for payments ended. The first one that succeeds
 // after an outage lets all codes made without that provider be looked for at once.
 func (t *Terminal) searched(route string, err error) {

@@ -416,6 +416,43 @@ func TestOfflineCancel(t *testing.T) {
 	})
 }
 
+// What something left for cannot be called off: it waits for its payment.
+func TestReleasedIsNotCancelled(t *testing.T) {
+	rules := exposure.Rules{Policy: exposure.ReleaseUpTo, PerCharge: 2000, Sum: 2000, Count: 1, Age: time.Hour}
+	offline(t, terminal.Offline{Rules: rules, Watch: 24 * time.Hour}, func(r *rig, b *bank) {
+		b.set(providers.NotSent)
+		id := r.makeOffline()
+		r.keys("E")
+		if err := r.term.Cancel(r.Context(), id); err != nil {
+			r.Fatal(err)
+		}
+		r.pass(time.Minute)
+		if c, s := r.fold(id), r.exposure(); c.State != charge.Pending || s.Released.Count != 1 {
+			r.Errorf("%s, exposure %+v", c.State, s)
+		}
+	})
+}
+
+// A terminal that starts while the provider is away tries once, not with every
+// code that it made before.
+func TestStartDuringOutage(t *testing.T) {
+	offline(t, hold(), func(r *rig, b *bank) {
+		b.set(providers.NotSent)
+		for range 20 {
+			if _, err := r.term.Start(r.Context(), terminal.Request{Amount: 1234, Source: "api"}); err != nil {
+				r.Fatal(err)
+			}
+			r.pass(5 * time.Second)
+		}
+		before := b.asked()
+		r.restart(true)
+		r.pass(time.Second)
+		if n := b.asked() - before; n > 2 {
+			r.Errorf("%d searches in the first second", n)
+		}
+	})
+}
+
 // While the provider is away one search at a time tries whether it is back, and
 // the first answer lets all others follow: before long every payment is found.
 func TestOutageIsProbedAndLeftTogether(t *testing.T) {

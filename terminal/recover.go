@@ -102,6 +102,7 @@ func (t *Terminal) resume(l *live) {
 	up := t.clock.Up()
 	c := l.charge
 	l.watch.payments = len(c.Payments)
+	t.unheard(c)
 	t.log.Info("taken up", "charge", c.ID, "state", c.State)
 	switch {
 	case c.State == charge.Created:

@@ -45,24 +45,21 @@ func newOfflineListCmd(g *globals, data *string) *cobra.Command {
 		Short: "List the charges whose payment was not found yet",
 		Long: `List prints, oldest first, the charges that were made while their provider could
 not be reached and that are not settled: what to look for in the bank's statement.
-The code's txid is the charge's id. With --json each is one line
+The code's txid is the charge's id. The agent must not be running; what it waits
+for stands in its status, too (docs/local-api.md). With --json each is one line
 {"event":"unfound","charge",…}, amounts in centavos.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 		Example: `  ssg-agent offline list --data /var/lib/ssg-agent`,
 		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			s, err := openStore("offline list", *data, store.OpenReadOnly)
-			if err != nil {
-				return err
-			}
 			var list []charge.Charge
-			err = s.View(func(tx *bbolt.Tx) (err error) {
+			err := viewStore("offline list", *data, func(tx *bbolt.Tx) (err error) {
 				list, err = terminal.Unfound(tx)
 				return err
 			})
-			if err := errors.Join(err, s.Close()); err != nil {
-				return fmt.Errorf("offline list: %w", err)
+			if err != nil {
+				return err
 			}
 			if asJSON {
 				return writeUnfound(g.stdout, list)
