@@ -1,9 +1,8 @@
 package main
 
 import (
-	"archive/tar"
+	"archive/zip"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -36,7 +35,7 @@ func newBundleCmd(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "support-bundle --data DIRECTORY [--config FILE] --out FILE",
 		Short: "Pack what support needs to know, without secrets and personal data",
-		Long: `Support-bundle packs into one .tar.gz file: the version, what doctor finds, the
+		Long: `Support-bundle packs into one .zip file: the version, what doctor finds, the
 configuration with its problems, the newest entries of the ledger, jobs and dead
 letters, the state of the store and of a quarantine, logs, and facts about the
 machine. What cannot be read is named in errors.txt instead.
@@ -46,7 +45,7 @@ numbers are masked, in whatever file they stand. Look at the bundle before you
 send it all the same; it is for people you trust.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.`,
-		Example: `  ssg-agent support-bundle --data /var/lib/ssg-agent --config /etc/ssg-agent/agent.toml --out bundle.tar.gz`,
+		Example: `  ssg-agent support-bundle --data /var/lib/ssg-agent --config /etc/ssg-agent/agent.toml --out bundle.zip`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if out == "" {
@@ -70,7 +69,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 
 // bundle is a support bundle that is being packed.
 type bundle struct {
-	tar   *tar.Writer
+	zip   *zip.Writer
 	clean func([]byte) []byte
 	at    time.Time
 	lost  []string // what could not be had
@@ -86,10 +85,9 @@ func writeBundle(ctx context.Context, data, config, out string) (err error) {
 			_ = os.Remove(out)
 		}
 	}()
-	packed := gzip.NewWriter(f)
-	b := &bundle{tar: tar.NewWriter(packed), clean: scrubber(Config{}), at: time.Now()}
+	b := &bundle{zip: zip.NewWriter(f), clean: scrubber(Config{}), at: time.Now()}
 	err = b.fill(ctx, data, config)
-	return errors.Join(err, b.tar.Close(), packed.Close(), f.Sync(), f.Close())
+	return errors.Join(err, b.zip.Close(), f.Sync(), f.Close())
 }
 
 // fill packs everything. Only an archive that cannot be written is an error.
@@ -155,9 +153,9 @@ func (b *bundle) fill(ctx context.Context, data, file string) error {
 // add packs one file, masked.
 func (b *bundle) add(name string, text []byte) error {
 	text = b.clean(text)
-	err := b.tar.WriteHeader(&tar.Header{Name: "ssg-agent-bundle/" + name, Mode: 0o600, Size: int64(len(text)), ModTime: b.at, Format: tar.FormatPAX})
+	w, err := b.zip.CreateHeader(&zip.FileHeader{Name: "ssg-agent-bundle/" + name, Method: zip.Deflate, Modified: b.at})
 	if err == nil {
-		_, err = b.tar.Write(text)
+		_, err = w.Write(text)
 	}
 	return err
 }

@@ -1,9 +1,8 @@
 package main
 
 import (
-	"archive/tar"
-	"compress/gzip"
-	"io"
+	"archive/zip"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,30 +12,20 @@ import (
 // unpack returns the files of a bundle by name.
 func unpack(t *testing.T, path string) map[string]string {
 	t.Helper()
-	f, err := os.Open(path)
+	r, err := zip.OpenReader(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	packed, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
+	defer r.Close()
 	files := map[string]string{}
-	for r := tar.NewReader(packed); ; {
-		h, err := r.Next()
-		if err == io.EOF {
-			return files
-		}
+	for _, f := range r.File {
+		text, err := fs.ReadFile(r, f.Name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		text, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files[strings.TrimPrefix(h.Name, "ssg-agent-bundle/")] = string(text)
+		files[strings.TrimPrefix(f.Name, "ssg-agent-bundle/")] = string(text)
 	}
+	return files
 }
 
 // TestSupportBundle plants canaries in configuration, environment and logs, and
@@ -61,7 +50,7 @@ func TestSupportBundle(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(p.data(), "agent.log"), []byte(log.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out := filepath.Join(t.TempDir(), "bundle.tar.gz")
+	out := filepath.Join(t.TempDir(), "bundle.zip")
 	if code, _, errs := runMain(t, "support-bundle", "--data", p.data(), "--config", config, "--out", out); code != 0 {
 		t.Fatalf("exit %d: %s", code, errs)
 	}
@@ -102,7 +91,7 @@ func TestSupportBundleOfABrokenTerminal(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	out := filepath.Join(dir, "bundle.tar.gz")
+	out := filepath.Join(dir, "bundle.zip")
 	if code, _, errs := runMain(t, "support-bundle", "-d", dir, "-c", config, "-o", out); code != 0 {
 		t.Fatalf("exit %d: %s", code, errs)
 	}

@@ -134,11 +134,11 @@ func ability[T any](g *globals, f *providerFlags, what string) (T, Config, error
 	return able, cfg, nil
 }
 
-// providerCmd is a command about one provider.
-func providerCmd(use, short, long string, args cobra.PositionalArgs, run func(ctx context.Context, args []string) error) *cobra.Command {
+// providerCmd is a command about one provider. Its example is the rest of a line.
+func providerCmd(use, short, long, example string, args cobra.PositionalArgs, run func(ctx context.Context, args []string) error) *cobra.Command {
 	name, _, _ := strings.Cut(use, " ")
 	return &cobra.Command{
-		Use: use, Short: short, Long: long + "\n\nExit codes: 0 done, 1 failed or not to be had from this provider, 2 wrong usage or\nconfiguration.", Args: args,
+		Use: use, Short: short, Example: "  ssg-agent provider " + example, Long: long + "\n\nExit codes: 0 done, 1 failed or not to be had from this provider, 2 wrong usage or\nconfiguration.", Args: args,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			err := run(cmd.Context(), args)
 			if _, usage := errors.AsType[usageError](err); err == nil || usage {
@@ -151,7 +151,7 @@ func providerCmd(use, short, long string, args cobra.PositionalArgs, run func(ct
 
 func newProviderListCmd(g *globals, f *providerFlags) *cobra.Command {
 	return providerCmd("list", "List the configured providers",
-		"List shows the providers of a configuration and whose charges each makes.", noArgs, func(context.Context, []string) error {
+		"List shows the providers of a configuration and whose charges each makes.", `list --config agent.toml`, noArgs, func(context.Context, []string) error {
 			cfg, err := f.load()
 			if err != nil {
 				return err
@@ -212,7 +212,7 @@ func capabilities() ([]capability, error) {
 
 func newCapabilitiesCmd(g *globals, f *providerFlags) *cobra.Command {
 	return providerCmd("capabilities", "What each type of provider can do",
-		"Capabilities shows the types of provider that this agent speaks to, and what each\ncan do. It needs no configuration; docs/providers.md explains the words.", noArgs, func(context.Context, []string) error {
+		"Capabilities shows the types of provider that this agent speaks to, and what each\ncan do. It needs no configuration; docs/providers.md explains the words.", `capabilities --json`, noArgs, func(context.Context, []string) error {
 			all, err := capabilities()
 			if err != nil {
 				return err
@@ -225,7 +225,7 @@ func newCapabilitiesCmd(g *globals, f *providerFlags) *cobra.Command {
 
 func newHealthCmd(g *globals, f *providerFlags) *cobra.Command {
 	return providerCmd("health", "Ask whether the provider answers and knows the credentials",
-		"Health makes one harmless request with the configured credentials.", noArgs, func(ctx context.Context, _ []string) error {
+		"Health makes one harmless request with the configured credentials.", `health --config agent.toml`, noArgs, func(ctx context.Context, _ []string) error {
 			able, _, err := ability[providers.HealthChecker](g, f, "whether it is well")
 			if err != nil {
 				return err
@@ -245,7 +245,7 @@ func newHealthCmd(g *globals, f *providerFlags) *cobra.Command {
 
 func newBalanceCmd(g *globals, f *providerFlags) *cobra.Command {
 	return providerCmd("balance", "What the account holds",
-		"Balance shows what the account holds in each currency, as the provider writes it.", noArgs, func(ctx context.Context, _ []string) error {
+		"Balance shows what the account holds in each currency, as the provider writes it.", `balance --config agent.toml`, noArgs, func(ctx context.Context, _ []string) error {
 			able, _, err := ability[providers.BalanceReader](g, f, "a balance")
 			if err != nil {
 				return err
@@ -270,7 +270,7 @@ func newBalanceCmd(g *globals, f *providerFlags) *cobra.Command {
 
 func newReportCmd(g *globals, f *providerFlags, name, short string) *cobra.Command {
 	return providerCmd(name, short,
-		strings.ToUpper(name[:1])+name[1:]+" shows what the provider says, in its own words, with personal data masked.", noArgs, func(ctx context.Context, _ []string) error {
+		strings.ToUpper(name[:1])+name[1:]+" shows what the provider says, in its own words, with personal data masked.", name+" --config agent.toml", noArgs, func(ctx context.Context, _ []string) error {
 			able, _, err := ability[providers.Reporter](g, f, name)
 			if err != nil {
 				return err
@@ -306,7 +306,7 @@ func newTransactionsCmd(g *globals, f *providerFlags) *cobra.Command {
 		`Transactions lists charges, payouts and whatever else the provider has, in its own
 order and words. Days begin at midnight of the first merchant's time zone; without
 --from and --to the list is of the last 24 hours. With --json each is one line
-{"event":"transaction",…} with the amount in centavos where it is one of BRL.`, noArgs, func(ctx context.Context, _ []string) error {
+{"event":"transaction",…} with the amount in centavos where it is one of BRL.`, `transactions --config agent.toml --from 2026-11-01 --to 2026-11-30`, noArgs, func(ctx context.Context, _ []string) error {
 			able, cfg, err := ability[providers.Lister](g, f, "its transactions")
 			if err != nil {
 				return err

@@ -43,7 +43,7 @@ configuration.`,
 		RunE: needCommand,
 	}
 	var q bspay.InfractionQuery
-	list := providerCmd("list", "List infractions", "List shows the account's infractions, one a line, as JSON.", noArgs, func(ctx context.Context, _ []string) error {
+	list := providerCmd("list", "List infractions", "List shows the account's infractions, one a line, as JSON.", `infractions list --config agent.toml`, noArgs, func(ctx context.Context, _ []string) error {
 		c, err := bspayClient(g, f, "infractions")
 		if err != nil {
 			return err
@@ -60,7 +60,7 @@ configuration.`,
 	var files []string
 	reply := providerCmd("reply ID", "Answer an infraction", fmt.Sprintf(`Reply sends a message of at most %d characters and up to %d files (PDF, JPEG or PNG,
 %d MiB each). When its outcome is unknown, 'infractions show' tells whether it arrived.`,
-		bspay.MaxReplyMessage, bspay.MaxReplyFiles, bspay.MaxReplyFile>>20), cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
+		bspay.MaxReplyMessage, bspay.MaxReplyFiles, bspay.MaxReplyFile>>20), `infractions reply inf_123 --config agent.toml --message "A mercadoria foi entregue." --file recibo.pdf`, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
 		var all []bspay.ReplyFile
 		for _, path := range files {
 			content, err := os.ReadFile(path)
@@ -81,7 +81,7 @@ configuration.`,
 	})
 	reply.Flags().StringVarP(&message, "message", "m", "", "what happened, in `WORDS` for the payer's bank")
 	reply.Flags().StringArrayVarP(&files, "file", "f", nil, "a `FILE` that shows it; may be repeated")
-	cmd.AddCommand(list, reply, providerCmd("show ID", "Show an infraction with its replies", "Show prints one infraction with its replies, as JSON.", cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
+	cmd.AddCommand(list, reply, providerCmd("show ID", "Show an infraction with its replies", "Show prints one infraction with its replies, as JSON.", `infractions show inf_123 --config agent.toml`, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
 		c, err := bspayClient(g, f, "infractions")
 		if err != nil {
 			return err
@@ -125,7 +125,7 @@ this terminal's ledger. When its outcome is unknown send it again with the same
 
 func newWalletCmd(g *globals, f *providerFlags) *cobra.Command {
 	var chain string
-	cmd := providerCmd("wallet CURRENCY", "The address at which a coin arrives (bspay)", "Wallet prints the account's address for a currency, such as USDT.", cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
+	cmd := providerCmd("wallet CURRENCY", "The address at which a coin arrives (bspay)", "Wallet prints the account's address for a currency, such as USDT.", `wallet USDT --chain tron --config agent.toml`, cobra.ExactArgs(1), func(ctx context.Context, args []string) error {
 		c, err := bspayClient(g, f, "wallets")
 		if err != nil {
 			return err
@@ -144,7 +144,7 @@ func newDepositCmd(g *globals, f *providerFlags) *cobra.Command {
 	var d bspay.Deposit
 	cmd := providerCmd("deposit AMOUNT CURRENCY", "Make a charge in another currency than BRL (bspay)", `Deposit asks to be paid in another currency. It is not a charge of the terminal: it is
 neither shown nor printed nor in the ledger. Sent again with the same --id it is the
-same one.`, cobra.ExactArgs(2), func(ctx context.Context, args []string) error {
+same one.`, `deposit 25.00 USDT --chain tron --id dep-1 --config agent.toml`, cobra.ExactArgs(2), func(ctx context.Context, args []string) error {
 		c, err := bspayClient(g, f, "other currencies")
 		if err != nil {
 			return err
@@ -164,7 +164,7 @@ same one.`, cobra.ExactArgs(2), func(ctx context.Context, args []string) error {
 func newConvertCmd(g *globals, f *providerFlags) *cobra.Command {
 	var o order
 	cmd := providerCmd("convert AMOUNT FROM TO", "Change money of one currency into another (bspay)", `Convert shows the rate and what would come out, and moves nothing. With --id and --yes
-it does it.`+outside, cobra.ExactArgs(3), func(ctx context.Context, args []string) error {
+it does it.`+outside, `convert 100.00 BRL USDT --config agent.toml`, cobra.ExactArgs(3), func(ctx context.Context, args []string) error {
 		c, err := bspayClient(g, f, "rates")
 		if err != nil {
 			return err
@@ -197,7 +197,7 @@ it does it.`+outside, cobra.ExactArgs(3), func(ctx context.Context, args []strin
 func newTransferCmd(g *globals, f *providerFlags) *cobra.Command {
 	var o order
 	cmd := providerCmd("transfer AMOUNT CURRENCY USERNAME", "Send money to another account at the provider (bspay)",
-		"Transfer moves money to the account of a user of the same provider."+outside, cobra.ExactArgs(3), func(ctx context.Context, args []string) error {
+		"Transfer moves money to the account of a user of the same provider."+outside, `transfer 100.00 BRL parceiro --id tr-1 --config agent.toml`, cobra.ExactArgs(3), func(ctx context.Context, args []string) error {
 			if err := o.confirmed("send %s %s to %s", args[0], args[1], args[2]); err != nil {
 				return err
 			}
@@ -219,7 +219,7 @@ func newWithdrawCmd(g *globals, f *providerFlags) *cobra.Command {
 	var o order
 	var w bspay.Withdrawal
 	cmd := providerCmd("withdraw AMOUNT CURRENCY ADDRESS", "Send another currency than BRL away (bspay)",
-		"Withdraw sends a coin to an address, or money to an account abroad. BRL is refused:\npayouts by PIX are proposed, approved and sent by the hub."+outside, cobra.ExactArgs(3), func(ctx context.Context, args []string) error {
+		"Withdraw sends a coin to an address, or money to an account abroad. BRL is refused:\na payout by PIX needs an approval, which this command does not ask for."+outside, `withdraw 25.00 USDT ADDRESS --network tron --id wd-1 --config agent.toml`, cobra.ExactArgs(3), func(ctx context.Context, args []string) error {
 			if err := o.confirmed("send %s %s to %s", args[0], args[1], args[2]); err != nil {
 				return err
 			}
