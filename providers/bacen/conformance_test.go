@@ -65,7 +65,7 @@ func fixture(tb testing.TB) providertest.Fixture {
 			cfg.URL = url
 			return New(cfg, transport, log)
 		},
-		Intent: intent, MaxAmount: 999999999999, CodeFaults: simkit.CodeFaults(), Tokens: true,
+		Intent: intent, MaxAmount: 999999999999, CodeFaults: simkit.CodeFaults(), Tokens: true, PerAttempt: true,
 		Absent:   "T0010000000000000000099999",
 		Canaries: []string{secret, "Quaresma", "Canario", "12345678909"},
 	}

@@ -56,6 +56,9 @@ type Fixture struct {
 	New func(baseURL string, transport http.RoundTripper, log *slog.Logger) (providers.Charger, error)
 	// Intent is a valid charge of the amount; n distinguishes charges.
 	Intent func(n int, amount money.Amount) providers.Intent
+	// PerAttempt says that the id sent to the provider holds the attempt, so that
+	// only the same attempt sent again finds its charge.
+	PerAttempt bool
 	// MaxAmount is the largest amount the provider takes.
 	MaxAmount money.Amount
 	// Absent is an id of the provider's form that it never gave out; empty: a UUID.
