@@ -100,9 +100,6 @@ func (s *Server) createCharge(w http.ResponseWriter, r *http.Request, who *calle
 	if err != nil {
 		return err
 	}
-	if err := s.writable(); err != nil {
-		return err
-	}
 	o.Source = who.source
 	ctx, cancel := context.WithTimeout(r.Context(), handlerTime)
 	defer cancel()
@@ -205,6 +202,8 @@ func (s *Server) cancelCharge(w http.ResponseWriter, r *http.Request, who *calle
 		return refuse(NotYours, "this charge was made by %q", record.Charge.Source)
 	case !record.Charge.State.Open():
 		return refuse(NotOpen, "the charge is %s", record.Charge.State)
+	case record.Charge.Released:
+		return refuse(NotOpen, "goods left for the charge: it waits for its payment")
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), handlerTime)
 	defer cancel()

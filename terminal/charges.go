@@ -432,7 +432,7 @@ func (t *Terminal) cancel(id charge.ID) {
 	if _, static := l.charge.Static(); static && t.out(l.charge.Route) {
 		// Nobody can be asked. Money that comes all the same is found, and is late.
 		l.later(func() {
-			if l.charge.State == charge.Pending {
+			if l.charge.State == charge.Pending && !l.charge.Released {
 				t.learn(l, []charge.Fact{charge.EndedFact{Charge: id, State: charge.Cancelled, Reason: "payer"}})
 			}
 		})

@@ -36,12 +36,12 @@ type ClosingRequest struct {
 
 // Closing looks at a merchant's running day or closes it, and prints it if that
 // is wanted. It returns after the commit. Errors: closing.ErrNothing (of a Z),
-// ErrNoPrinter, ErrStopping, the store's.
+// ErrNoPrinter, ErrBusy, ErrStopping, the store's.
 func (t *Terminal) Closing(ctx context.Context, r ClosingRequest) (closing.Report, error) {
 	if !r.Z && !r.Print { // commits nothing
 		var report closing.Report
 		err := t.store.View(func(tx *bbolt.Tx) (err error) {
-			report, err = CloseBooks(tx, t.stamp(), Books(t.cfg.Merchants), t.named(r))
+			report, err = CloseBooks(tx, t.stamp(), Books(t.cfg.Merchants), t.merchantOf(r))
 			return err
 		})
 		return report, err
@@ -70,7 +70,7 @@ func (t *Terminal) closeBooks(r ClosingRequest, reply func(closing.Report, error
 		reply(closing.Report{}, ErrNoPrinter)
 		return
 	}
-	r = t.named(r)
+	r = t.merchantOf(r)
 	at := t.stamp()
 	var report closing.Report
 	d := &decision{name: "closing"}
@@ -86,8 +86,8 @@ func (t *Terminal) closeBooks(r ClosingRequest, reply func(closing.Report, error
 	t.commit(d)
 }
 
-// named has the merchant's id.
-func (t *Terminal) named(r ClosingRequest) ClosingRequest {
+// merchantOf puts the merchant's id in.
+func (t *Terminal) merchantOf(r ClosingRequest) ClosingRequest {
 	if m, ok := t.merchant(r.Merchant); ok {
 		r.Merchant = m.ID
 	}

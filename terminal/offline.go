@@ -283,7 +283,7 @@ func searchInterval(age time.Duration) time.Duration {
 // it leaves now.
 func (t *Terminal) claimed(l *live) {
 	s := t.exposure()
-	if l.charge.State != charge.Pending || l.charge.Released || t.cfg.Offline.Release(s, l.charge.Amount, t.clock.Wall()) != nil {
+	if l.charge.State != charge.Pending || l.charge.Released || l.cancel || t.cfg.Offline.Release(s, l.charge.Amount, t.clock.Wall()) != nil {
 		return
 	}
 	sum, err := s.Released.Sum.Add(l.charge.Amount)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -28,7 +29,7 @@ func (t *Terminal) Credit(ctx context.Context, id charge.ID, ev charge.Evidence,
 		err  error
 	}
 	result := make(chan outcome, 1)
-	err := t.ask(ctx, func() {
+	err := t.askPatiently(ctx, func() {
 		t.lookFor(id, func(l *live, err error) {
 			if err != nil {
 				result <- outcome{err: err}
@@ -126,30 +127,48 @@ type knownReference struct{ id charge.ID }
 
 func (k knownReference) Error() string { return "the reference names charge " + string(k.id) }
 
-// claim takes the reference, or fails with knownReference, ErrReference or
-// ErrScreenTaken.
+// find returns the hash of what is asked for. Errors: knownReference,
+// ErrReference.
+func (r *reference) find(tx *bbolt.Tx) (asked string, err error) {
+	asked, err = ledger.KeyedHash(tx, r.asked)
+	row := tx.Bucket(referenceBucket).Get(r.key)
+	if err != nil || row == nil {
+		return asked, err
+	}
+	var old reference
+	if err := unseal(r.key, row, &old); err != nil {
+		return "", fmt.Errorf("reference: %w", err)
+	}
+	if old.Asked != asked {
+		return "", fmt.Errorf("%w: %s", ErrReference, old.Charge)
+	}
+	return "", knownReference{old.Charge}
+}
+
+// claim takes the reference, or fails as find does, or with ErrScreenTaken.
 func (r *reference) claim(tx *bbolt.Tx) error {
-	asked, err := ledger.KeyedHash(tx, r.asked)
-	if err != nil {
+	asked, err := r.find(tx)
+	switch {
+	case err != nil:
 		return err
-	}
-	b := tx.Bucket(referenceBucket)
-	if row := b.Get(r.key); row != nil {
-		var old reference
-		if err := unseal(r.key, row, &old); err != nil {
-			return fmt.Errorf("reference: %w", err)
-		}
-		if old.Asked != asked {
-			return fmt.Errorf("%w: %s", ErrReference, old.Charge)
-		}
-		return knownReference{old.Charge}
-	}
-	if r.known {
+	case r.known:
 		return ErrScreenTaken
 	}
 	row, err := seal(r.key, reference{Charge: r.Charge, Asked: asked})
 	if err != nil {
 		return err
 	}
-	return b.Put(r.key, row)
+	return tx.Bucket(referenceBucket).Put(r.key, row)
+}
+
+// named is the charge that the request's reference names already; "" is none.
+func (t *Terminal) named(r Request) (id charge.ID, err error) {
+	err = t.store.View(func(tx *bbolt.Tx) error {
+		_, err := newReference(r, "").find(tx)
+		return err
+	})
+	if known, ok := errors.AsType[knownReference](err); ok {
+		return known.id, nil
+	}
+	return "", err
 }

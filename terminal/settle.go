@@ -154,7 +154,7 @@ const (
 
 // Settle does it to the named jobs, all or none; no ids are all dead letters.
 // It returns them as they were. Errors: queue.ErrNotFound, ErrPrinting,
-// ErrJobWaits, ErrStopping, the store's.
+// ErrJobWaits, ErrBusy, ErrStopping, the store's.
 func (t *Terminal) Settle(ctx context.Context, how Settlement, ids []uint64) ([]queue.Job, error) {
 	type outcome struct {
 		jobs []queue.Job

@@ -129,7 +129,9 @@ type Request struct {
 	With func(*bbolt.Tx) error
 }
 
-// Errors of [Terminal.Start] a caller can branch on.
+// Errors of [Terminal.Start] a caller can branch on. Any other error, and the
+// end of the caller's context, means that it is not known whether the charge was
+// recorded.
 var (
 	// ErrBusy: the inbox is full; nothing was done.
 	ErrBusy = errors.New("the terminal is busy")
@@ -188,7 +190,7 @@ type Terminal struct {
 	urgent, others chan struct{}
 
 	ended chan struct{} // closed when Run ends
-	why   error         // set before that: what askers get
+	why   error         // set before that: what Run returns
 }
 
 // maxCalls is how many provider calls of a kind are under way at one time; a
@@ -273,10 +275,7 @@ func (t *Terminal) Run(ctx context.Context) (err error) {
 	t.acts, stopActs = context.WithCancel(context.WithoutCancel(ctx))
 	t.asks, stopAsks = context.WithCancel(ctx)
 	defer func() {
-		t.why = ErrStopping
-		if err != nil {
-			t.why = err
-		}
+		t.why = err
 		close(t.ended)
 		stopActs()
 		stopAsks()
@@ -341,27 +340,34 @@ func (t *Terminal) Drawn(d display.Drawn) {
 
 // Start records a new charge and begins to create it at its provider. It
 // returns the charge's id after the commit. A request with a Reference is
-// idempotent: asked again by the same Source it returns the same id, and
-// ErrReference if it asks for something else. The other errors are those
-// above, With's own, and the store's ErrFull and ErrOutcomeUnknown.
+// idempotent: asked again by the same Source it returns the same id, whatever
+// would stand in the way of a new charge by then, and ErrReference if it asks for
+// something else. The other errors are those above, With's own, and the store's
+// ErrFull, ErrReadOnly and ErrOutcomeUnknown.
 func (t *Terminal) Start(ctx context.Context, r Request) (charge.ID, error) {
+	if r.Reference != "" {
+		if id, err := t.named(r); id != "" || err != nil {
+			return id, err
+		}
+	}
+	if why := t.store.Stats().ReadOnly; why != "" {
+		return "", fmt.Errorf("%w: %s", store.ErrReadOnly, why)
+	}
 	type answer struct {
 		id  charge.ID
 		err error
 	}
 	reply := make(chan answer, 1)
-	in := func() { t.start(r, func(id charge.ID, err error) { reply <- answer{id, err} }) }
-	select {
-	case t.inbox <- in:
-	default:
-		return "", ErrBusy
+	if err := t.put(func() { t.start(r, func(id charge.ID, err error) { reply <- answer{id, err} }) }); err != nil {
+		return "", err
 	}
 	a, err := wait(ctx, t, reply)
 	return a.id, cmp.Or(err, a.err)
 }
 
 // Cancel ends a charge as its payer would by the cancel key: its provider is
-// asked once more first.
+// asked once more first. A charge that something left for is not ended. Errors:
+// ErrBusy, ErrStopping; after any other it is not known whether it was asked for.
 func (t *Terminal) Cancel(ctx context.Context, id charge.ID) error {
 	return t.ask(ctx, func() { t.cancel(id) })
 }
@@ -370,10 +376,10 @@ func (t *Terminal) Cancel(ctx context.Context, id charge.ID) error {
 // provider, slips that wait for the printer.
 type Work struct{ Charges, Slips int }
 
-// Unfinished returns the work that is left.
+// Unfinished returns the work that is left. It waits for a place in a full inbox.
 func (t *Terminal) Unfinished(ctx context.Context) (Work, error) {
 	var w Work
-	err := t.ask(ctx, func() {
+	err := t.askPatiently(ctx, func() {
 		for _, l := range t.charges {
 			if l.charge.State.Open() {
 				w.Charges++
@@ -404,19 +410,50 @@ func (t *Terminal) Status(ctx context.Context) (Status, error) {
 	return s, err
 }
 
-// ask runs f on the loop goroutine and waits for it.
+// put puts an input into the inbox at once. ErrBusy and ErrStopping: it is not
+// there.
+func (t *Terminal) put(in input) error {
+	select {
+	case <-t.ended:
+		return ErrStopping
+	default:
+	}
+	select {
+	case t.inbox <- in:
+		return nil
+	default:
+		return ErrBusy
+	}
+}
+
+// ask runs f on the loop goroutine and waits for it. After ErrBusy and ErrStopping
+// it will not run.
 func (t *Terminal) ask(ctx context.Context, f func()) error {
+	ran := make(chan struct{})
+	if err := t.put(func() { f(); close(ran) }); err != nil {
+		return err
+	}
+	_, err := wait(ctx, t, ran)
+	return err
+}
+
+// askPatiently is ask of those who rather wait for a place in the inbox.
+func (t *Terminal) askPatiently(ctx context.Context, f func()) error {
 	ran := make(chan struct{})
 	select {
 	case t.inbox <- func() { f(); close(ran) }:
 	case <-t.ended:
-		return t.why
+		return ErrStopping
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	_, err := wait(ctx, t, ran)
 	return err
 }
+
+// errUnanswered: the loop ended on something that it had been asked. Whether it
+// happened is not known.
+var errUnanswered = errors.New("the terminal ended before it answered")
 
 // wait waits for a reply of the loop, as long as there is one.
 func wait[T any](ctx context.Context, t *Terminal, reply <-chan T) (r T, err error) {
@@ -428,7 +465,7 @@ func wait[T any](ctx context.Context, t *Terminal, reply <-chan T) (r T, err err
 		select {
 		case r = <-reply:
 		default:
-			err = t.why
+			err = cmp.Or(t.why, errUnanswered)
 		}
 	}
 	return r, err

@@ -567,26 +567,31 @@ func TestCommitErrorEndsTheProcess(t *testing.T) {
 	}
 }
 
+// fill fills the store to the soft limit with other people's entries.
+func (r *rig) fill() {
+	r.Helper()
+	for i := 0; ; i++ {
+		err := r.store.Commit(r.Context(), store.Op{New: true, Do: func(tx *bbolt.Tx) error {
+			_, err := ledger.Append(tx, ledger.Stamp{Wall: time.Now(), Boot: "b", Quality: ledger.Synced}, ledger.Draft{
+				Op: "fill/" + time.Now().Format("150405.000000000"), Kind: "test.fill", Actor: "test",
+				Data: strings.Repeat("x", 1000),
+			})
+			return err
+		}})
+		if errors.Is(err, store.ErrFull) {
+			return
+		}
+		if err != nil || i > 5000 {
+			r.Fatal(i, err)
+		}
+		time.Sleep(time.Microsecond)
+	}
+}
+
 func TestFullStoreRefusesVisibly(t *testing.T) {
 	bubble(t, func(r *rig) {
-		id := r.begin()
-		// Fill it to the soft limit with other people's entries.
-		for i := 0; ; i++ {
-			err := r.store.Commit(r.Context(), store.Op{New: true, Do: func(tx *bbolt.Tx) error {
-				_, err := ledger.Append(tx, ledger.Stamp{Wall: time.Now(), Boot: "b", Quality: ledger.Synced}, ledger.Draft{
-					Op: "fill/" + string(id) + "/" + time.Now().Format("150405.000000000"), Kind: "test.fill", Actor: "test",
-					Data: strings.Repeat("x", 1000),
-				})
-				return err
-			}})
-			if errors.Is(err, store.ErrFull) {
-				break
-			}
-			if err != nil || i > 5000 {
-				r.Fatal(i, err)
-			}
-			time.Sleep(time.Microsecond)
-		}
+		r.begin()
+		r.fill()
 		r.route.pays(1234, "E1")
 		r.pass(3 * time.Second)
 		r.shows(display.Paid) // what is open still ends
