@@ -28,11 +28,9 @@ import (
 	"time"
 
 	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/providers/internal/pace"
 	"github.com/ssg-safe/agent/redact"
 )
-
-// burst is how many requests may be sent at once after a pause.
-const burst = 5
 
 // Config is what a session needs of its adapter.
 type Config struct {
@@ -61,17 +59,14 @@ type Config struct {
 // Session makes authorised calls. It is safe for concurrent use.
 type Session struct {
 	cfg    Config
-	limit  limiter
-	logins limiter
+	limit  *pace.Limiter
+	logins *pace.Limiter
 	tokens tokens
 }
 
 // New returns a session. It sends nothing yet.
 func New(cfg Config) *Session {
-	s := &Session{
-		cfg: cfg, limit: limiter{interval: time.Second / time.Duration(cfg.Rate), burst: burst},
-		logins: limiter{interval: cfg.TokenEvery, burst: burst},
-	}
+	s := &Session{cfg: cfg, limit: pace.PerSecond(cfg.Rate), logins: pace.New(cfg.TokenEvery)}
 	s.tokens.fetch = s.fetch
 	return s
 }
@@ -109,7 +104,7 @@ func (s *Session) Do(ctx context.Context, c providers.Call, reserve int, finish 
 		if call.Header = c.Header.Clone(); call.Header == nil {
 			call.Header = http.Header{}
 		}
-		if err := s.limit.wait(ctx, reserve); err != nil {
+		if err := s.limit.Wait(ctx, reserve); err != nil {
 			return call, providers.Answer{}, s.waiting(call, err)
 		}
 		if err := finish(&call); err != nil {
@@ -156,8 +151,8 @@ func (s *Session) noToken(c providers.Call, err error) error {
 // fetch is the token request.
 func (s *Session) fetch(ctx context.Context) (redact.Secret, time.Duration, error) {
 	call := s.cfg.Token()
-	for _, l := range []*limiter{&s.logins, &s.limit} {
-		if err := l.wait(ctx, 0); err != nil {
+	for _, l := range []*pace.Limiter{s.logins, s.limit} {
+		if err := l.Wait(ctx, 0); err != nil {
 			return "", 0, s.waiting(call, err)
 		}
 	}

@@ -1,60 +1,13 @@
 package oauth
 
 import (
-	"context"
-	"errors"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
 // What a session does with a provider is tested where there is one: packages
 // ssg and bacen.
-
-// TestLimiter: a burst of five, then the rate; reads leave room for a create.
-func TestLimiter(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := &limiter{interval: 500 * time.Millisecond, burst: 5}
-		at := func(reserve int) time.Duration {
-			t.Helper()
-			started := time.Now()
-			if err := l.wait(t.Context(), reserve); err != nil {
-				t.Fatal(err)
-			}
-			return time.Since(started)
-		}
-		for i := range 4 {
-			if d := at(1); d != 0 {
-				t.Errorf("read %d waited %v", i, d)
-			}
-		}
-		if d := at(0); d != 0 {
-			t.Errorf("the create after a burst of reads waited %v", d)
-		}
-		if d := at(1); d != time.Second {
-			t.Errorf("the next read waited %v, want 1s", d)
-		}
-		if d := at(0); d != 0 {
-			t.Errorf("a create waited %v behind reads", d)
-		}
-		time.Sleep(time.Hour)
-		for i := range 10 {
-			want := time.Duration(0)
-			if i >= 5 {
-				want = 500 * time.Millisecond
-			}
-			if d := at(0); d != want {
-				t.Errorf("create %d after a pause waited %v, want %v", i, d, want)
-			}
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-		defer cancel()
-		if err := l.wait(ctx, 0); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("got %v, want the deadline", err)
-		}
-	})
-}
 
 func TestParse(t *testing.T) {
 	for _, tt := range []struct {
