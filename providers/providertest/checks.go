@@ -155,7 +155,7 @@ func checkStates(w *world) {
 		w.Fatal(err)
 	}
 	want(paid.ProviderID, providers.StatusPaid)
-	want(expired.ProviderID, providers.StatusExpired)
+	want(expired.ProviderID, w.Ended)
 	// Late money.
 	if err := w.Simulator.Pay(expired.ProviderID); err != nil {
 		w.Fatal(err)

@@ -63,6 +63,9 @@ type Fixture struct {
 	MaxAmount money.Amount
 	// Absent is an id of the provider's form that it never gave out; empty: a UUID.
 	Absent string
+	// Ended is what an unpaid charge is after the simulator's Expire; empty:
+	// expired. Some providers have no word for that.
+	Ended providers.Status
 	// CodeFaults are the arguments of simkit.Code that the adapter must refuse.
 	CodeFaults []string
 	// Canaries are the credentials and the intent's personal data, as they are
@@ -120,6 +123,7 @@ func onSockets(tb testing.TB, f Fixture) *world {
 func build(tb testing.TB, f Fixture, url string, line *wire) *world {
 	tb.Helper()
 	f.Absent = cmp.Or(f.Absent, "0f0e0d0c-0000-4000-8000-000000000000")
+	f.Ended = cmp.Or(f.Ended, providers.StatusExpired)
 	w := &world{TB: tb, Fixture: f, wire: line, url: url, logged: &syncBuffer{}, made: map[string]providers.Ref{}}
 	p, err := f.New(url, line, slog.New(slog.NewTextHandler(w.logged, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {

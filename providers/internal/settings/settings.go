@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/ssg-safe/agent/providers"
 )
@@ -82,3 +84,10 @@ func (p *Problems) Client(agent string, perSecond int) {
 
 // Quote shows a configured word that is no secret.
 func Quote(s string) string { return `"` + providers.Hidden{}.Clean(s) + `"` }
+
+// IsText reports whether s is plain text: printable, not blank, of at most so many
+// characters.
+func IsText(s string, most int) bool {
+	return utf8.ValidString(s) && utf8.RuneCountInString(s) <= most && strings.TrimSpace(s) != "" &&
+		!strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
+}
