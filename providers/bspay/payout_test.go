@@ -1,8 +1,6 @@
 package bspay
 
 import (
-	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -10,99 +8,18 @@ import (
 
 	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/payout"
-	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/providers/bspay/bspaysim"
+	"github.com/ssg-safe/agent/providers/providertest"
 	"github.com/ssg-safe/agent/providers/simkit"
 	"github.com/ssg-safe/agent/redact"
 )
-
-// hub is what stands between a payout's facts and the provider: it commits, sends,
-// asks, and dies.
-type hub struct {
-	t       *testing.T
-	disk    []payout.Fact
-	p       payout.Payout
-	details payout.Details
-	sent    time.Time
-	missed  time.Time // when it was last said to be absent, or the hub began
-}
-
-func propose(t *testing.T, n int, amount money.Amount, key redact.Text) *hub {
-	t.Helper()
-	h := &hub{t: t, details: payout.Details{Key: key, Description: "troco", Salt: "0123456789abcdef"}, missed: time.Now()}
-	f, err := payout.Propose(payout.Intent{
-		ID: payout.ID(fmt.Sprintf("T001%021d", n)), Kind: payout.ToKey, Merchant: "loja", Route: Name, Amount: amount, By: "ana", Approvers: 1, Resend: true,
-	}, h.details, 0, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.commit(f)
-	return h
-}
-
-func (h *hub) commit(f payout.Fact) {
-	h.t.Helper()
-	if f == nil {
-		return
-	}
-	next, err := h.p.Apply(f)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	h.p, h.disk = next, append(h.disk, f)
-}
-
-// submit makes the order: what is on disk when it returns allows one sending.
-func (h *hub) submit() (payout.Order, error) {
-	h.commit(h.p.Lapsed(time.Now()))
-	if h.p.State == payout.Proposed {
-		f, err := h.p.Approve(h.p.Digest, "bia", time.Now())
-		if err != nil {
-			h.t.Fatal(err)
-		}
-		h.commit(f)
-	}
-	f, err := h.p.Submit(time.Now())
-	if err != nil {
-		return payout.Order{}, err
-	}
-	h.commit(f)
-	if h.sent.IsZero() {
-		h.sent = time.Now()
-	}
-	return h.p.Order(h.details)
-}
-
-// ask asks what became of the order.
-func (h *hub) ask(c *Client) {
-	a, err := c.FindPayout(h.t.Context(), h.p.Ref(h.sent))
-	switch e, ok := errors.AsType[*providers.Error](err); {
-	case err == nil:
-		h.commit(h.p.Observe(a))
-	case ok && e.Kind == providers.NotFound:
-		if f := h.p.Missing(a.Digest, time.Since(h.missed)); f != nil {
-			h.commit(f)
-			h.missed = time.Now()
-		}
-	}
-}
-
-// crash loses what is not on disk.
-func (h *hub) crash() {
-	p, err := payout.Fold(h.disk)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	h.p, h.missed = p, time.Now()
-	h.commit(p.Interrupted())
-}
 
 // TestPayout: the whole way of one payout, byte for byte.
 func TestPayout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, sim, all := tapped(t, bspaysim.Options{Balance: 100000, SettleAfter: 5 * time.Second}, nil)
-		h := propose(t, 1, 15050, "12345678909")
-		o, err := h.submit()
+		h := providertest.Propose(t, Name, 1, 15050, "12345678909", true)
+		o, err := h.Submit()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -110,7 +27,7 @@ func TestPayout(t *testing.T) {
 		if err != nil || a.State != payout.Processing || a.Word != "pending" || a.ProviderID != sim.Payouts()[0].ID || a.Digest == "" {
 			t.Fatalf("got %+v (%v)", a, err)
 		}
-		h.commit(h.p.Submitted(o, a, err))
+		h.Commit(h.Payout.Submitted(o, a, err))
 		last := (*all)[len(*all)-1]
 		want := `{"external_id":"T001000000000000000000001","amount":150.50,"currency":"BRL","key":"12345678909","key_type":"cpf","description":"troco"}`
 		if last.Line != "POST /v2/transactions/cashout" || last.Body != want {
@@ -120,14 +37,14 @@ func TestPayout(t *testing.T) {
 		if last.Header.Get("X-Signature") != signed {
 			t.Errorf("got signature %s, want %s", last.Header.Get("X-Signature"), signed)
 		}
-		h.ask(c)
-		if h.p.State != payout.Processing {
-			t.Errorf("got %s, want processing", h.p.State)
+		h.Ask(c)
+		if h.Payout.State != payout.Processing {
+			t.Errorf("got %s, want processing", h.Payout.State)
 		}
 		time.Sleep(5 * time.Second)
-		h.ask(c)
-		if h.p.State != payout.Settled || h.p.Paid == "" {
-			t.Errorf("got %+v, want it settled, with an end-to-end id", h.p)
+		h.Ask(c)
+		if h.Payout.State != payout.Settled || h.Payout.Paid == "" {
+			t.Errorf("got %+v, want it settled, with an end-to-end id", h.Payout)
 		}
 	})
 }
@@ -174,26 +91,26 @@ func TestPayoutRefusals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c, sim := newClient(t, bspaysim.Options{Balance: 100000, SettleAfter: time.Second}, nil)
-				h := propose(t, 1, tt.amount, tt.key)
+				h := providertest.Propose(t, Name, 1, tt.amount, tt.key, true)
 				if tt.rule.Fault != "" {
 					tt.rule.Route, tt.rule.Next = "cashout", 1
 					faults(t, sim, tt.rule)
 				}
-				o, err := h.submit()
+				o, err := h.Submit()
 				if err != nil {
 					t.Fatal(err)
 				}
 				a, err := c.SubmitPayout(t.Context(), o)
-				h.commit(h.p.Submitted(o, a, err))
-				if h.p.State != tt.want {
-					t.Errorf("got %s (%v), want %s", h.p.State, err, tt.want)
+				h.Commit(h.Payout.Submitted(o, a, err))
+				if h.Payout.State != tt.want {
+					t.Errorf("got %s (%v), want %s", h.Payout.State, err, tt.want)
 				}
 				time.Sleep(2 * time.Second)
-				h.ask(c)
-				if h.p.State != tt.asked || h.p.Odd {
-					t.Errorf("after asking: got %+v, want %s", h.p, tt.asked)
+				h.Ask(c)
+				if h.Payout.State != tt.asked || h.Payout.Odd {
+					t.Errorf("after asking: got %+v, want %s", h.Payout, tt.asked)
 				}
-				for _, f := range h.disk {
+				for _, f := range h.Disk {
 					if text := marshal(t, f); strings.Contains(text, "12345678909") || strings.Contains(text, "example.com") {
 						t.Errorf("a fact holds the key: %s", text)
 					}

@@ -2,11 +2,8 @@ package bspay
 
 import (
 	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/ssg-safe/agent/charge"
@@ -14,32 +11,10 @@ import (
 	"github.com/ssg-safe/agent/payout"
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/providers/bspay/bspaysim"
+	"github.com/ssg-safe/agent/providers/providertest"
 	"github.com/ssg-safe/agent/providers/simkit"
 	"github.com/ssg-safe/agent/redact"
 )
-
-// schedules runs random histories, each from a seed of its own. SSG_SCHEDULES sets
-// how many; make prove runs more.
-func schedules(t *testing.T, run func(t *testing.T, seed uint64)) int {
-	t.Helper()
-	n := 500
-	if text := os.Getenv("SSG_SCHEDULES"); text != "" {
-		var err error
-		if n, err = strconv.Atoi(text); err != nil {
-			t.Fatal(err)
-		}
-	}
-	first := rand.Uint64()
-	t.Logf("seeds from %d", first)
-	for i := range n {
-		seed := first + uint64(i)
-		synctest.Test(t, func(t *testing.T) { run(t, seed) })
-		if t.Failed() {
-			t.Fatalf("seed %d", seed)
-		}
-	}
-	return n
-}
 
 // troubled makes a provider that misbehaves, on the routes given besides those of
 // tokens and lists, and a way to make clients for it.
@@ -73,7 +48,7 @@ func troubled(t *testing.T, rng *rand.Rand, o bspaysim.Options, route string) (*
 // the hub end as the provider's ledger says, and none leaves twice.
 func TestPayoutSchedules(t *testing.T) {
 	ends := map[payout.State]int{}
-	n := schedules(t, func(t *testing.T, seed uint64) { ends[payoutSchedule(t, seed)]++ })
+	n := providertest.Schedules(t, func(t *testing.T, seed uint64) { ends[payoutSchedule(t, seed)]++ })
 	t.Log(ends)
 	if n >= 500 && (ends[payout.Settled] == 0 || ends[payout.Failed] == 0) {
 		t.Errorf("every schedule ended alike: %v", ends)
@@ -91,53 +66,53 @@ func payoutSchedule(t *testing.T, seed uint64) payout.State {
 	if rng.IntN(4) == 0 {
 		key = "nobody@example.com"
 	}
-	h, c := propose(t, 1, 12345, key), client()
-	for step := 0; !h.p.State.Over(); step++ {
+	h, c := providertest.Propose(t, Name, 1, 12345, key, true), client()
+	for step := 0; !h.Payout.State.Over(); step++ {
 		if step == 60 {
 			faults(t, sim) // the trouble is over
 		}
 		if step == 400 {
-			t.Fatalf("after %d steps it is still %+v", step, h.p)
+			t.Fatalf("after %d steps it is still %+v", step, h.Payout)
 		}
-		again := h.p.State == payout.Unknown && h.p.Absent >= payout.AbsentAnswers
-		if h.p.State == payout.Proposed || h.p.State == payout.Approved || again {
-			o, err := h.submit()
+		again := h.Payout.State == payout.Unknown && h.Payout.Absent >= payout.AbsentAnswers
+		if h.Payout.State == payout.Proposed || h.Payout.State == payout.Approved || again {
+			o, err := h.Submit()
 			if err != nil {
 				t.Fatal(err)
 			}
 			killed := rng.IntN(6)
 			if killed == 0 {
-				h.crash() // before the socket was written
+				h.Crash() // before the socket was written
 				c = client()
 				continue
 			}
 			a, err := c.SubmitPayout(t.Context(), o)
 			if killed == 1 {
-				h.crash() // with the answer in hand
+				h.Crash() // with the answer in hand
 				c = client()
 				continue
 			}
-			h.commit(h.p.Submitted(o, a, err))
+			h.Commit(h.Payout.Submitted(o, a, err))
 			continue
 		}
 		time.Sleep(time.Duration(1+rng.IntN(40)) * time.Second)
-		h.ask(c)
+		h.Ask(c)
 	}
 	lines := sim.Payouts()
 	switch {
 	case len(lines) > 1:
 		t.Errorf("the provider paid %d times", len(lines))
-	case h.p.Odd:
-		t.Errorf("a contradiction: %+v", h.p)
-	case h.p.State == payout.Settled && (len(lines) != 1 || lines[0].Status != providers.StatusPaid || lines[0].Amount != 12345):
+	case h.Payout.Odd:
+		t.Errorf("a contradiction: %+v", h.Payout)
+	case h.Payout.State == payout.Settled && (len(lines) != 1 || lines[0].Status != providers.StatusPaid || lines[0].Amount != 12345):
 		t.Errorf("settled, and the provider has %+v", lines)
-	case h.p.State == payout.Failed && len(lines) == 1 && lines[0].Status != providers.StatusFailed:
-		t.Errorf("failed (%s), and the provider has %+v", h.p.Reason, lines)
+	case h.Payout.State == payout.Failed && len(lines) == 1 && lines[0].Status != providers.StatusFailed:
+		t.Errorf("failed (%s), and the provider has %+v", h.Payout.Reason, lines)
 	}
-	if folded, err := payout.Fold(h.disk); err != nil || !slices.Equal(folded.ApprovedBy, h.p.ApprovedBy) || folded.State != h.p.State {
+	if folded, err := payout.Fold(h.Disk); err != nil || !slices.Equal(folded.ApprovedBy, h.Payout.ApprovedBy) || folded.State != h.Payout.State {
 		t.Errorf("memory is not what the disk says: %v", err)
 	}
-	return h.p.State
+	return h.Payout.State
 }
 
 // TestChargeSchedules: charges under random faults and kills of the terminal, with
@@ -145,7 +120,7 @@ func payoutSchedule(t *testing.T, seed uint64) payout.State {
 // that was paid is known to be, and the sums agree.
 func TestChargeSchedules(t *testing.T) {
 	ends := map[charge.State]int{}
-	n := schedules(t, func(t *testing.T, seed uint64) { chargeSchedule(t, seed, ends) })
+	n := providertest.Schedules(t, func(t *testing.T, seed uint64) { chargeSchedule(t, seed, ends) })
 	t.Log(ends)
 	if n >= 500 && (ends[charge.Paid] == 0 || ends[charge.Expired] == 0) {
 		t.Errorf("every schedule ended alike: %v", ends)

@@ -217,7 +217,7 @@ func (s *Sim) status(in fields, f simkit.Faults) simkit.Answer {
 		"external_id": t.Reference, "status": word, "amount": t.Amount.String(), "confirmed_date": nil, "postback_url": t.Callback,
 	}
 	if word == paid {
-		data["confirmed_date"] = t.Due.In(brasilia).Format("2006-01-02 15:04:05")
+		data["confirmed_date"] = t.Due.In(s.zone).Format("2006-01-02 15:04:05")
 	}
 	return answer(http.StatusOK, map[string]any{"Bank": "Bspaybr", "data": data})
 }

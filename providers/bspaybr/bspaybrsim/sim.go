@@ -115,6 +115,7 @@ type Options struct {
 type Sim struct {
 	opts  Options
 	payee simkit.Payee
+	zone  *time.Location // of the provider's times, which say none
 	kit   simkit.Kit
 	mux   *http.ServeMux
 	log   *slog.Logger
@@ -178,8 +179,12 @@ func New(o Options) (*Sim, error) {
 	if o.PayFraction < 0 || o.PayFraction > 1 {
 		return nil, fmt.Errorf("fraction of charges to pay: %v does not lie between 0 and 1", o.PayFraction)
 	}
+	zone, err := time.LoadLocation("America/Sao_Paulo")
+	if err != nil {
+		return nil, fmt.Errorf("load the provider's time zone: %w", err)
+	}
 	s := &Sim{
-		opts: o, log: o.Logger, transactions: map[string]*transaction{},
+		opts: o, zone: zone, log: o.Logger, transactions: map[string]*transaction{},
 		payee: simkit.Payee{Host: o.LocationHost, Name: cmp.Or(o.PayeeName, "LOJA SIMULADA LTDA"), City: cmp.Or(o.PayeeCity, "SAO PAULO")},
 		kit:   simkit.Kit{Script: simkit.NewScript(o.Seed, Routes(), Faults()), Log: simkit.NewLog()},
 	}
@@ -187,7 +192,6 @@ func New(o Options) (*Sim, error) {
 	if err := s.kit.Script.Set(o.Faults...); err != nil {
 		return nil, err
 	}
-	var err error
 	s.journal, err = simkit.OpenJournal(o.Dir, "bspaybr-ledger.jsonl", func(line []byte) error {
 		var t transaction
 		if err := json.Unmarshal(line, &t); err != nil {

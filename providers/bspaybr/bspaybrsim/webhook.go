@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,11 +45,9 @@ const (
 // WebhookFaults lists them.
 func WebhookFaults() []string { return []string{BadMAC, WrongSecret, Unsigned, Reserialised} }
 
-// brasilia is the zone of the provider's times, which say none.
-var brasilia = time.FixedZone("-03", -3*60*60)
-
 // Webhooks returns what is due by now, oldest transaction first: one for each
-// charge and payout that is paid. fault is "" or one of [WebhookFaults].
+// charge and payout that is paid. form is one of [Forms], "" for the first; fault
+// is "" or one of [WebhookFaults].
 func (s *Sim) Webhooks(form, fault string) []Delivery {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,7 +103,7 @@ func (s *Sim) deliver(t *transaction, form, fault string) Delivery {
 func (s *Sim) body(t *transaction) map[string]any {
 	body := map[string]any{
 		"transactionId": t.TransactionID, "external_id": t.Reference, "amount": json.Number(t.Amount.String()),
-		"dateApproval": t.Due.In(brasilia).Format("2006-01-02 15:04:05"),
+		"dateApproval": t.Due.In(s.zone).Format("2006-01-02 15:04:05"),
 	}
 	if t.Payout {
 		body["transactionType"], body["statusCode"] = "PAYMENT", map[string]any{"statusId": 1, "description": "Pagamento aprovado"}
@@ -124,7 +123,7 @@ func (s *Sim) upstream(t *transaction) map[string]any {
 	return map[string]any{
 		"value_cents": int64(t.Amount), "reference_code": t.Reference, "external_reference": t.TransactionID, "content": nil, "status": status,
 		"generator_name": "Loja Simulada", "generator_document": "11.222.333/0001-81",
-		"payment_date": t.Due.In(brasilia).Format("2006-01-02T15:04:05"), "end_to_end": t.endToEnd(),
+		"payment_date": t.Due.In(s.zone).Format("2006-01-02T15:04:05"), "end_to_end": t.endToEnd(),
 	}
 }
 
@@ -147,6 +146,11 @@ func mac(secret redact.Secret, text string) string {
 }
 
 func (s *Sim) showWebhooks(w http.ResponseWriter, r *http.Request) {
+	form, fault := r.FormValue("form"), r.FormValue("fault")
+	if form != "" && !slices.Contains(Forms(), form) || fault != "" && !slices.Contains(WebhookFaults(), fault) {
+		http.Error(w, "forms: "+strings.Join(Forms(), ", ")+"; faults: "+strings.Join(WebhookFaults(), ", "), http.StatusBadRequest)
+		return
+	}
 	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(s.Webhooks(r.FormValue("form"), r.FormValue("fault"))) // the client may have gone
+	json.NewEncoder(w).Encode(s.Webhooks(form, fault)) // the client may have gone
 }
