@@ -3,7 +3,6 @@ package main
 import (
 	"log/slog"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/ssg-safe/agent/internal/config"
@@ -78,17 +77,5 @@ func checkBspay(ps *problems, p ProviderConfig, at string) {
 		ps.warn(at+".bspay.signing_key", "whoever takes it from this machine can send the account's money away",
 			"leave it out on a terminal: charges need no signature")
 	}
-	u, err := url.Parse(p.URL)
-	if err == nil && isLoopback(u.Hostname()) {
-		return // a simulator, or a proxy that is not our business
-	}
-	if err == nil && u.Scheme == "http" && p.AllowInsecureHTTP {
-		ps.warn(at+".url", "is plain HTTP: anyone on the way can read the credentials and forge payments", "write https://")
-	}
-	if p.BRCodeCheck == bspay.CheckWarn {
-		ps.warn(at+".brcode_check", "payers are shown codes with a wrong checksum, amount or host", `write brcode_check = "strict"`)
-	}
-	if len(p.AllowedHosts) == 0 {
-		ps.warn(at+".allowed_hosts", "is empty: a code may lead anywhere", "list the host that the provider's codes name; `ssg-agent pix decode` shows it")
-	}
+	ps.remote(p, at)
 }

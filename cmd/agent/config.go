@@ -95,7 +95,7 @@ type ProviderConfig struct {
 	// What merchants call it in provider = "…".
 	Name string `toml:"name" required:"true" example:"ssg"`
 	// Which provider it is.
-	Type string `toml:"type" required:"true" example:"ssg" oneof:"ssg bacen bspay"`
+	Type string `toml:"type" required:"true" example:"ssg" oneof:"ssg bacen bspay bspaybr"`
 	// The base address of its interface, path and all. Bacen: empty where the
 	// profile knows it.
 	URL string `toml:"url"`
@@ -125,6 +125,8 @@ type ProviderConfig struct {
 	Bacen *BacenConfig `toml:"bacen"`
 	// Settings of BSPAY and its relatives.
 	Bspay *BspayConfig `toml:"bspay"`
+	// Settings of Bspaybr and its relatives.
+	Bspaybr *BspaybrConfig `toml:"bspaybr"`
 }
 
 // PayerConfig is what is sent as the payer when the charge does not name one.

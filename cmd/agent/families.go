@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -21,7 +22,7 @@ import (
 // type = "…" and --provider may say. The first one is the demo's. A new provider
 // is a package below providers and a file here with its row; settings that no
 // other has are a sub-table of [ProviderConfig].
-var families = []family{ssgFamily, bacenFamily, bspayFamily}
+var families = []family{ssgFamily, bacenFamily, bspayFamily, bspaybrFamily}
 
 // family is one row.
 type family struct {
@@ -48,7 +49,8 @@ type simulation struct {
 	// routes and faults are what a rule of the fault script may name besides the
 	// faults of package simkit; modes what --mode may say.
 	routes, faults, modes []string
-	// tokenLife is how long a token holds unless the command line says so.
+	// tokenLife is how long a token holds unless the command line says so; 0: there
+	// are none.
 	tokenLife time.Duration
 	// open starts it. A directory that cannot be used is an error.
 	open func(simOptions) (simulator, error)
@@ -239,6 +241,25 @@ func (ps *problems) adapter(err error, at string, names map[string]string) {
 		}
 		ps.fail(at+"."+name, problem, remedy)
 	}
+}
+
+// remote warns of what works with a provider but should not stay. False: it is on
+// this machine, a simulator, or a proxy that is not our business.
+func (ps *problems) remote(p ProviderConfig, at string) bool {
+	u, err := url.Parse(p.URL)
+	if err == nil && isLoopback(u.Hostname()) {
+		return false
+	}
+	if err == nil && u.Scheme == "http" && p.AllowInsecureHTTP {
+		ps.warn(at+".url", "is plain HTTP: anyone on the way can read the credentials and forge payments", "write https://")
+	}
+	if p.BRCodeCheck == "warn" {
+		ps.warn(at+".brcode_check", "payers are shown codes with a wrong checksum, amount or host", `write brcode_check = "strict"`)
+	}
+	if len(p.AllowedHosts) == 0 {
+		ps.warn(at+".allowed_hosts", "is empty: a code may lead anywhere", "list the host that the provider's codes name; `ssg-agent pix decode` shows it")
+	}
+	return true
 }
 
 // joined takes an error of errors.Join apart.

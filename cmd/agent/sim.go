@@ -136,6 +136,8 @@ func serveSim(ctx context.Context, g *globals, f simFlags) error {
 		return usageError{errors.New("sim: --pay-fraction: want a number above 0 and up to 1; nothing is paid with --pay-after 0")}
 	case f.tokenLife != 0 && f.tokenLife < time.Second:
 		return usageError{errors.New("sim: --token-life: want at least 1s")}
+	case f.tokenLife != 0 && kind.sim.tokenLife == 0:
+		return usageError{fmt.Errorf("sim: --token-life: %s has no tokens", kind.name)}
 	case f.locationHost != "" && kind.sim.locationHost == "":
 		return usageError{fmt.Errorf("sim: --location-host: the codes of %s have no host", kind.name)}
 	}
