@@ -37,15 +37,16 @@ const (
 // NewTransport returns a transport for real providers: 8 s to connect and as
 // long for the TLS handshake, TLS 1.2 or newer, small headers, the system's
 // proxy. It speaks HTTP/1 only, where "not sent" can be told to the end (see
-// [HTTP.Do]); one terminal has no use for streams.
-func NewTransport() *http.Transport {
+// [HTTP.Do]); one terminal has no use for streams. Certificates are held against
+// now, for a board without a battery starts in 1970; nil: the system's clock.
+func NewTransport(now func() time.Time) *http.Transport {
 	const connect = 8 * time.Second
 	protocols := &http.Protocols{}
 	protocols.SetHTTP1(true)
 	return &http.Transport{
 		Proxy:       http.ProxyFromEnvironment,
 		DialContext: (&net.Dialer{Timeout: connect}).DialContext, TLSHandshakeTimeout: connect,
-		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}, Protocols: protocols,
+		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, Time: now}, Protocols: protocols,
 		MaxResponseHeaderBytes: 64 << 10, IdleConnTimeout: time.Minute, MaxIdleConnsPerHost: 2,
 	}
 }

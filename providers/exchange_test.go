@@ -195,7 +195,7 @@ func TestSwitchedProtocols(t *testing.T) {
 		io.Copy(io.Discard, c)                                                                             // until the client hangs up
 	}))
 	defer server.Close()
-	_, err := post(t, t.Context(), NewTransport(), server.URL)
+	_, err := post(t, t.Context(), NewTransport(nil), server.URL)
 	if e := wantKind(t, err, Contract); e.HTTP != http.StatusSwitchingProtocols {
 		t.Errorf("got %v, want one of HTTP 101", e)
 	}
@@ -205,7 +205,8 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// TestNewTransport: HTTP/1 to a server that offers HTTP/2, and no old TLS.
+// TestNewTransport: HTTP/1 to a server that offers HTTP/2, no old TLS, and the
+// clock that it is given.
 func TestNewTransport(t *testing.T) {
 	serve := func(change func(*tls.Config)) (*httptest.Server, *http.Transport) {
 		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -217,7 +218,7 @@ func TestNewTransport(t *testing.T) {
 		server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
 		server.StartTLS()
 		t.Cleanup(server.Close)
-		tr := NewTransport()
+		tr := NewTransport(nil)
 		tr.TLSClientConfig.RootCAs = x509.NewCertPool()
 		tr.TLSClientConfig.RootCAs.AddCert(server.Certificate())
 		t.Cleanup(tr.CloseIdleConnections)
@@ -229,6 +230,14 @@ func TestNewTransport(t *testing.T) {
 		t.Errorf("got %q (%v), want HTTP/1.1", a.Body, err)
 	}
 	server, tr = serve(func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 })
+	_, err = post(t, t.Context(), tr, server.URL)
+	wantKind(t, err, NotSent)
+	// Its certificate is not valid yet, by the clock that was given.
+	server, tr = serve(func(*tls.Config) {})
+	own := tr.TLSClientConfig
+	tr = NewTransport(func() time.Time { return time.Unix(-1, 0) })
+	t.Cleanup(tr.CloseIdleConnections)
+	tr.TLSClientConfig.RootCAs = own.RootCAs
 	_, err = post(t, t.Context(), tr, server.URL)
 	wantKind(t, err, NotSent)
 }

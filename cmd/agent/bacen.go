@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/ssg-safe/agent/internal/config"
-	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/providers/bacen"
 	"github.com/ssg-safe/agent/providers/bacen/bacensim"
 	"github.com/ssg-safe/agent/terminal"
@@ -38,12 +37,12 @@ type BacenConfig struct {
 // bacenFamily is any bank with API Pix.
 var bacenFamily = family{
 	name: bacen.Name,
-	transport: func(p ProviderConfig) (http.RoundTripper, error) {
+	transport: func(p ProviderConfig, way *http.Transport) (*http.Transport, error) {
 		c, err := bacenConfig(p, nil)
 		if err != nil {
 			return nil, err
 		}
-		return c.Transport(providers.NewTransport())
+		return c.Transport(way)
 	},
 	open: func(c Config, p ProviderConfig, over http.RoundTripper, log *slog.Logger) (terminal.Route, error) {
 		cfg, err := bacenConfig(p, c.Merchants)

@@ -112,7 +112,7 @@ client_secret = { env = "SSG_CLIENT_SECRET" }
 			if tt.says != "" {
 				return
 			}
-			routes, err := openRoutes(c, nil, slog.New(slog.DiscardHandler))
+			routes, err := openRoutes(c, nil, time.Now, slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatal(err)
 			}

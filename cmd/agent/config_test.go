@@ -497,7 +497,7 @@ func FuzzConfig(f *testing.F) {
 		if !ok || m.PixKey == "" || m.CNPJ == "" {
 			t.Errorf("accepted without a merchant: %+v", c)
 		}
-		routes, err := openRoutes(c, nil, slog.New(slog.DiscardHandler))
+		routes, err := openRoutes(c, nil, time.Now, slog.New(slog.DiscardHandler))
 		if err != nil || routes[m.Provider] == nil {
 			t.Errorf("accepted without a provider: %v, %+v", err, c)
 		}

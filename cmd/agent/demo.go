@@ -124,7 +124,8 @@ func runDemo(ctx context.Context, g *globals, f demoFlags) error {
 	if err != nil {
 		return err
 	}
-	transport := http.RoundTripper(providers.NewTransport())
+	clock := device.NewClock(buildTime())
+	transport := http.RoundTripper(providers.NewTransport(clock.Wall))
 	var payer codePayer
 	if f.sim == "" {
 		sim, err := openDemoSim(dir, f, kind, log)
@@ -138,10 +139,10 @@ func runDemo(ctx context.Context, g *globals, f demoFlags) error {
 		cfg.Providers[0].URL = f.sim
 	}
 	line := &cuttable{next: transport}
-	w := &wiring{cfg: cfg, log: log, screen: display.Options{
+	w := &wiring{cfg: cfg, log: log, clock: clock, screen: display.Options{
 		Locale: f.locale, Title: title(cfg), Demo: true, Now: merchantClock(cfg),
 	}, interrupt: stop}
-	routes, err := openRoutes(cfg, line, log)
+	routes, err := openRoutes(cfg, line, nil, log)
 	if err != nil {
 		return usageError{err}
 	}

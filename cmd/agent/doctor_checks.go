@@ -328,7 +328,7 @@ func (d *doctor) checkProviders(ctx context.Context) {
 			d.add("provider", checkWarn, "provider_secret_unseen", p.Name)
 			continue
 		}
-		route, err := openRoute(d.cfg, p, nil, d.log)
+		route, err := openRoute(d.cfg, p, nil, d.clock.Wall, d.log)
 		if err != nil {
 			d.add("provider", checkFail, "provider_config", p.Name, reason(err))
 			continue
@@ -399,6 +399,7 @@ func (d *doctor) checkBrokers(ctx context.Context) {
 		d.add("broker", checkFail, "broker_config", reason(err))
 		return
 	}
+	secure.Time = d.clock.Wall // as the link has it
 	for _, address := range d.cfg.Fleet.Brokers {
 		err := limited(ctx, 15*time.Second, func(ctx context.Context) error { return fleet.Reach(ctx, address, secure) })
 		if err == nil {

@@ -28,8 +28,9 @@ var families = []family{ssgFamily, bacenFamily, bspayFamily, bspaybrFamily}
 type family struct {
 	// name is what configuration and command line call it.
 	name string
-	// transport is its way to the network; nil: [providers.NewTransport].
-	transport func(ProviderConfig) (http.RoundTripper, error)
+	// transport is its own way to the network, made of the usual one; nil: the
+	// usual one, [providers.NewTransport].
+	transport func(ProviderConfig, *http.Transport) (*http.Transport, error)
 	// open makes the adapter of a provider in a checked configuration, over a
 	// transport.
 	open func(Config, ProviderConfig, http.RoundTripper, *slog.Logger) (terminal.Route, error)
@@ -178,11 +179,11 @@ func (f family) simulated(url string) (MerchantConfig, ProviderConfig, error) {
 }
 
 // openRoutes makes the configured providers. over replaces the network; nil:
-// each provider's own way to it.
-func openRoutes(cfg Config, over http.RoundTripper, log *slog.Logger) (map[string]terminal.Route, error) {
+// each provider's own way to it, where certificates are held against now.
+func openRoutes(cfg Config, over http.RoundTripper, now func() time.Time, log *slog.Logger) (map[string]terminal.Route, error) {
 	routes := map[string]terminal.Route{}
 	for _, p := range cfg.Providers {
-		route, err := openRoute(cfg, p, over, log)
+		route, err := openRoute(cfg, p, over, now, log)
 		if err != nil {
 			return nil, fmt.Errorf("provider %s: %w", p.Name, err)
 		}
@@ -192,19 +193,19 @@ func openRoutes(cfg Config, over http.RoundTripper, log *slog.Logger) (map[strin
 }
 
 // openRoute makes one of them.
-func openRoute(cfg Config, p ProviderConfig, over http.RoundTripper, log *slog.Logger) (terminal.Route, error) {
+func openRoute(cfg Config, p ProviderConfig, over http.RoundTripper, now func() time.Time, log *slog.Logger) (terminal.Route, error) {
 	f, err := familyOf(p.Type)
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case over != nil:
-	case f.transport == nil:
-		over = providers.NewTransport()
-	default:
-		if over, err = f.transport(p); err != nil {
-			return nil, err
+	if over == nil {
+		way := providers.NewTransport(now)
+		if f.transport != nil {
+			if way, err = f.transport(p, way); err != nil {
+				return nil, err
+			}
 		}
+		over = way
 	}
 	return f.open(cfg, p, over, log.With("provider", p.Name))
 }

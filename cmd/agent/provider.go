@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ssg-safe/agent/device"
 	"github.com/ssg-safe/agent/payout"
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/terminal"
@@ -112,7 +113,7 @@ func (f *providerFlags) open(g *globals) (terminal.Route, Config, error) {
 	only := cfg
 	only.Providers = []ProviderConfig{p}
 	log := slog.New(slog.NewTextHandler(g.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	routes, err := openRoutes(only, nil, log)
+	routes, err := openRoutes(only, nil, device.NewClock(buildTime()).Wall, log)
 	if err != nil {
 		return nil, Config{}, usageError{err}
 	}

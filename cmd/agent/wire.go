@@ -37,6 +37,7 @@ import (
 type wiring struct {
 	cfg     Config
 	log     *slog.Logger
+	clock   *device.Clock // its floor rises as the store and the hub tell
 	routes  map[string]terminal.Route
 	printer terminal.Printer // nil: none
 	screen  display.Options  // Keys and Drawn are set by run
@@ -103,7 +104,7 @@ func (w *wiring) agent(ctx context.Context, s *screen, notify *supervise.Notifie
 		return err
 	}
 	defer st.Close()
-	clock := device.NewClock(buildTime())
+	clock := w.clock
 	d := &desk{}
 	f := &front{cfg: w.cfg, device: id.Device, store: st, clock: clock, log: w.log}
 	f.open()

@@ -61,14 +61,17 @@ func (c Config) TLS() (*tls.Config, error) {
 	return conf, nil
 }
 
-// Transport returns a copy of a transport with the client's side of TLS. The
-// error is that of [Config.TLS].
+// Transport returns a copy of a transport with the client's side of TLS; its
+// clock stays. The error is that of [Config.TLS].
 func (c Config) Transport(t *http.Transport) (*http.Transport, error) {
 	conf, err := c.TLS()
 	if err != nil {
 		return nil, err
 	}
 	t = t.Clone()
+	if had := t.TLSClientConfig; had != nil {
+		conf.Time = had.Time
+	}
 	t.TLSClientConfig = conf
 	return t, nil
 }
