@@ -261,14 +261,24 @@ func (w *work) over(d *deviceWork, m Message) (bool, error) {
 	if m.Pay == nil || m.Pay.Status != string(charge.Paid) {
 		return false, nil
 	}
-	// The device's own ledger, signed, says that it knows.
+	// The device's own ledger, signed, says that it knows of this payment.
 	p, known, err := find[Payment](w.tx, KindPayment, m.Device+"/"+m.Pay.Charge)
 	if err != nil || !known || p.Entry == nil {
 		return false, err
 	}
-	proved, err := w.proved(d, p)
-	if err != nil || !proved {
+	if proved, err := w.proved(d, p); err != nil || !proved {
 		return false, err
+	}
+	e, err := w.tx.Entry(d.Name, *p.Entry)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil // it was set aside
+	}
+	if err != nil {
+		return false, err
+	}
+	c := candidate{Entry: e}
+	if c.read(); c.pay == nil || c.pay.EndToEnd != m.Pay.EndToEnd || c.pay.Cents != m.Pay.Cents {
+		return false, nil // it knows of another
 	}
 	return true, w.end(m, Done, nil)
 }
@@ -539,6 +549,10 @@ type asked struct {
 	at          ledger.Position
 	first, last time.Time
 	times       int
+	// oldest is where the earliest batch began that came instead, seen when it
+	// last came.
+	oldest ledger.Position
+	seen   time.Time
 }
 
 const (
@@ -554,7 +568,7 @@ func newWants() *wants { return &wants{make(map[string]asked)} }
 func (w *wants) ask(device string, at ledger.Position, now time.Time) (soon, stuck bool) {
 	a := w.of[device]
 	if a.at != at {
-		a = asked{at: at, first: now}
+		a = asked{at: at, first: now, oldest: a.oldest, seen: a.seen}
 	}
 	soon = a.times > 0 && now.Sub(a.last) < askAgain
 	if !soon {
@@ -563,4 +577,15 @@ func (w *wants) ask(device string, at ledger.Position, now time.Time) (soon, stu
 	}
 	w.of[device] = a
 	return soon, a.times >= stuckAsks && now.Sub(a.first) >= stuckFor
+}
+
+// first notes where a batch begins that is not what was asked for, and reports
+// whether it is the earliest that the device has sent since.
+func (w *wants) first(device string, at, from ledger.Position, now time.Time) bool {
+	a := w.of[device]
+	if a.oldest.Seq == 0 || !a.oldest.Before(from) || now.Sub(a.seen) > stuckFor {
+		a.oldest, a.seen = from, now
+	}
+	w.of[device] = a
+	return a.at == at && a.times > 0 && a.oldest == from
 }

@@ -112,6 +112,30 @@ func TestPay(t *testing.T) {
 	})
 }
 
+// A second payment of a charge is sent until it is answered: that the device
+// knows of the first says nothing about it.
+func TestPaySecond(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		d := r.register("kiosk-1")
+		d.paid("C1", "E1")
+		d.sendAll(1)
+		d.wantAck(1, 1)
+		if err := r.hub.Pay(t.Context(), d.name, known("C1", "E2")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(30 * time.Second)
+		pays, _, _ := d.heard()
+		if len(pays) != 4 {
+			t.Fatalf("sent %d times in 30 s, want 4: %+v", len(pays), pays)
+		}
+		d.answer(pays[0].JTI, true, wire.CodeDone)
+		time.Sleep(time.Hour)
+		if pays, _, _ := d.heard(); len(pays) != 0 {
+			t.Errorf("sent %d times after the answer", len(pays))
+		}
+	})
+}
+
 // One payment is one charge's, in the whole fleet, whoever says so.
 func TestOneCredit(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {

@@ -40,22 +40,28 @@ func (w *work) ledger(d *deviceWork, p *packet) error {
 			return err
 		}
 	}
-	if b.From.Seq > c.Head.Seq+1 && !w.takeGap(d, c, b) {
-		w.drop(p, DropGap, fmt.Sprintf("from %v, the hub holds %v", b.From, c.Head.Position))
-		return w.want(d, c, false)
-	}
-	if c.Head.Seq == 0 {
-		if ok, err := w.begin(d, c, b); err != nil || !ok {
-			w.drop(p, DropGap, fmt.Sprintf("%v continues %v, which the hub does not hold", b.From, b.Prev))
-			return err
-		}
-	}
 	had := c.Head.Seq
+	switch gap, err := w.gap(d, c, b); {
+	case err != nil:
+		return err
+	case gap:
+		if ok, err := w.takeGap(d, c, b); err != nil {
+			return err
+		} else if !ok {
+			w.drop(p, DropGap, fmt.Sprintf("%v continues %v, the hub holds %v", b.From, b.Prev, c.Head.Position))
+			return w.want(d, c, false)
+		}
+	case had == 0:
+		c.Start.Hash, c.Head.Hash = b.Prev, b.Prev
+	}
 	if err := w.store(d, c, b); err != nil {
 		return err
 	}
 	if err := w.checkpoint(d, c, b); err != nil {
 		return err
+	}
+	if d.TakeGap && c.Head.Seq > had {
+		d.TakeGap, d.changed = false, true // the device has the missing entries after all
 	}
 	if d.TakeFork && c.Head.Seq > had {
 		d.TakeFork, d.changed = false, true // there is no difference any more
@@ -180,10 +186,30 @@ func (w *work) takeFork(d *deviceWork, c *chainWork, part parting) (bool, error)
 	return true, nil
 }
 
-// takeGap lets a batch behind a gap in where an operator said so.
-func (w *work) takeGap(d *deviceWork, c *chainWork, b *batch) bool {
-	if !d.TakeGap {
-		return false
+// gap reports whether entries before a batch are missing. An epoch begins only
+// where the one before is complete: an acknowledgement covers all epochs up to
+// its own.
+func (w *work) gap(d *deviceWork, c *chainWork, b *batch) (bool, error) {
+	switch {
+	case b.From.Seq > c.Head.Seq+1:
+		return true, nil
+	case c.Head.Seq > 0 || b.Prev == (ledger.Hash{}):
+		return false, nil
+	}
+	held, err := w.holds(d, c.Epoch, b.Prev)
+	return !held, err
+}
+
+// takeGap lets a batch behind a gap in where an operator said so: the first that
+// the device still has. One that lost those before it on the way would make the
+// hole larger than it need be, and the device delete what the hub does not hold.
+func (w *work) takeGap(d *deviceWork, c *chainWork, b *batch) (bool, error) {
+	next, err := w.missing(d, c)
+	if err != nil {
+		return false, err
+	}
+	if first := w.h.wants.first(d.Name, next, b.From, w.now); !d.TakeGap || !first {
+		return false, nil
 	}
 	d.TakeGap, d.changed = false, true
 	resume := ledger.Head{Position: ledger.Position{Epoch: b.From.Epoch, Seq: b.From.Seq - 1}, Hash: b.Prev}
@@ -193,22 +219,6 @@ func (w *work) takeGap(d *deviceWork, c *chainWork, b *batch) bool {
 		c.Gaps = append(c.Gaps, Gap{After: c.Head, Resume: resume})
 	}
 	c.Head = resume
-	return true
-}
-
-// begin decides about the first batch of an epoch, which is seq 1. The epoch
-// before must be complete: an acknowledgement covers all epochs up to its own.
-func (w *work) begin(d *deviceWork, c *chainWork, b *batch) (bool, error) {
-	if b.Prev != (ledger.Hash{}) {
-		held, err := w.holds(d, c.Epoch, b.Prev)
-		if err != nil {
-			return false, err
-		}
-		if !held {
-			return false, w.want(d, c, false)
-		}
-	}
-	c.Start.Hash, c.Head.Hash = b.Prev, b.Prev
 	return true, nil
 }
 

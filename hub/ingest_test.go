@@ -2,6 +2,7 @@ package hub_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -129,6 +130,69 @@ func TestGapForEver(t *testing.T) {
 	})
 }
 
+// What is lost may be the end of an epoch before, of which the device has nothing.
+func TestGapBeforeAnEpoch(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		d := r.register("kiosk-1")
+		d.add(10)
+		clear(d.entries)
+		d.newEpoch(2)
+		d.add(5)
+		d.send(d.signed(2, 1, 3))
+		d.wantWant(1, 1)
+		r.update(func(tx hub.Tx) error { return hub.ApproveGap(tx, d.name) })
+		d.send(d.signed(2, 1, 3))
+		d.wantAck(2, 3)
+		d.send(d.signed(2, 4, 5))
+		d.wantAck(2, 5)
+		d.wantStored()
+		r.audit()
+	})
+}
+
+// A gap that was let pass is as large as it must be: a batch that overtook the
+// first one which the device still has does not count, and what was decided about
+// one gap says nothing about the next.
+func TestGapNotLargerThanItIs(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		d := r.register("kiosk-1")
+		d.add(60)
+		d.send(d.signed(1, 1, 10))
+		d.wantAck(1, 10)
+		d.send(d.batch(1, 21, 30))
+		d.wantWant(1, 11)
+		r.update(func(tx hub.Tx) error { return hub.ApproveGap(tx, d.name) })
+		time.Sleep(10 * time.Second)
+		d.send(d.batch(1, 31, 40)) // the one before it was lost on the way
+		d.wantWant(1, 11)
+		d.send(d.batch(1, 21, 30))
+		d.wantAck(1, 30)
+
+		// The next one needs another decision, and gets it for nothing.
+		d.send(d.batch(1, 41, 50))
+		d.wantWant(1, 31)
+		r.update(func(tx hub.Tx) error { return hub.ApproveGap(tx, d.name) })
+		d.send(d.batch(1, 31, 40)) // it has them after all
+		d.wantAck(1, 40)
+		for range 2 {
+			time.Sleep(10 * time.Second)
+			d.send(d.batch(1, 51, 60))
+			d.wantWant(1, 41)
+		}
+		d.sendAll(41)
+		d.wantAck(1, 60)
+
+		// What the device deletes meanwhile is gone.
+		d.add(40)
+		d.send(d.batch(1, 71, 80))
+		d.wantWant(1, 61)
+		r.update(func(tx hub.Tx) error { return hub.ApproveGap(tx, d.name) })
+		time.Sleep(3 * time.Minute)
+		d.send(d.signed(1, 81, 90))
+		d.wantAck(1, 90)
+	})
+}
+
 // A device that is registered late may have pruned its beginning.
 func TestGapAtTheBeginning(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
@@ -236,6 +300,31 @@ func TestForkApproved(t *testing.T) {
 		// It was approved for one fork.
 		d.send(d.batch(1, 41, 90))
 		d.wantHold(wire.HoldFork)
+	})
+}
+
+// What is set aside gives back only the end-to-end ids that it had itself.
+func TestForkKeepsTheCreditOfOthers(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		d, other := r.register("kiosk-1"), r.register("kiosk-2")
+		other.paid("C1", "E1")
+		other.sendAll(1)
+		d.add(10)
+		c := d.clone()
+		c.sid = "clone"
+		d.paid("C2", "E1") // without a signature: somebody could have made it up
+		d.send(d.batch(1, 1, 11))
+		d.wantAck(1, 11)
+		r.wantAlarms("kiosk-1:credit")
+		c.add(5)
+		c.send(c.signed(1, 1, 15))
+		d.wantHold(wire.HoldFork)
+		r.update(func(tx hub.Tx) error { return hub.ApproveFork(tx, d.name) })
+		c.sendAll(1)
+		c.wantStored()
+		if err := r.hub.Pay(t.Context(), d.name, known("C3", "E1")); !errors.Is(err, hub.ErrConflict) {
+			t.Errorf("the payment of another charge is credited once more: %v", err)
+		}
 	})
 }
 

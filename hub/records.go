@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"cmp"
 	"crypto/ed25519"
 	"encoding/json"
 	"errors"
@@ -368,13 +367,24 @@ func keepProved(tx Tx, device string, from ledger.Position, c Chain) error {
 			p.Entry = nil
 			err = put(tx, KindPayment, key, p)
 		default:
-			err = errors.Join(tx.Delete(KindPayment, key), tx.Delete(KindCredit, cmp.Or(p.Pay.EndToEnd, "-")))
+			err = errors.Join(tx.Delete(KindPayment, key), dropCredit(tx, p.Pay.EndToEnd, Credit{device, p.Pay.Charge}))
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// dropCredit frees an end-to-end id, if it is that charge's.
+func dropCredit(tx Tx, endToEnd string, mine Credit) error {
+	if endToEnd == "" {
+		return nil
+	}
+	if first, known, err := find[Credit](tx, KindCredit, endToEnd); err != nil || !known || first != mine {
+		return err
+	}
+	return tx.Delete(KindCredit, endToEnd)
 }
 
 // dropFrom deletes the records of a device's positions from one on, in its epoch.
