@@ -33,7 +33,8 @@
 //
 //	continues the head         stored byte for byte, acknowledged
 //	repeats what is stored     acknowledged again
-//	begins above the head      asked to send from the head on (want)
+//	begins above the head      asked to send from the head on (want); what it has
+//	                           lost, somebody may let pass (ApproveGap)
 //	other bytes for a position fork: alarm, nothing is taken from the device any
 //	                           more until somebody has looked (ApproveFork)
 //	an epoch not approved      alarm, nothing is taken of it (ApproveEpoch); the
@@ -55,9 +56,11 @@
 //
 // What comes up is not signed, except checkpoints. A hostile broker can drop and
 // delay, and it can make up entries, which end in a fork and an alarm: it can
-// stop a device's synchronisation, and a person has to look. It cannot change
-// what a device has signed, nor have anything paid: an entry that tells of a
-// payment counts only when a checkpoint covers it (see [Payment]).
+// stop a device's synchronisation, and a person has to look. It can make up a
+// res, which ends a message, but the device still asks about what it waits for.
+// It cannot change what a device has signed, nor have anything paid: an entry
+// that tells of a payment counts only when a checkpoint covers it (see
+// [Payment]).
 //
 // # Downwards
 //

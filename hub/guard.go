@@ -15,9 +15,12 @@ import (
 // maxRead is the largest packet that is read from a broker, in bytes.
 const maxRead = wire.MaxPacket + wire.MaxTopic + 16
 
+// packetSuback is an MQTT control packet type.
+const packetSuback = 9
+
 // guard is a connection to a broker that is not trusted with the hub's memory
-// and patience: paho reads packets of 256 MiB and, but for PUBLISH, writes
-// without a deadline.
+// and patience: paho v1.5.1 reads packets of 256 MiB, panics on a SUBACK with
+// more results than topics, and, but for PUBLISH, writes without a deadline.
 type guard struct {
 	net.Conn
 
@@ -25,6 +28,7 @@ type guard struct {
 
 	// Where Read stands within the packets.
 	inHeader bool
+	kind     byte
 	length   int
 	shift    int
 	left     int
@@ -42,7 +46,7 @@ func (g *guard) Read(p []byte) (int, error) {
 			g.left -= skip
 			rest = rest[skip:]
 		case !g.inHeader: // the type
-			g.inHeader, g.length, g.shift = true, 0, 0
+			g.inHeader, g.kind, g.length, g.shift = true, rest[0]>>4, 0, 0
 			rest = rest[1:]
 		default: // a byte of the length
 			if g.shift > 21 {
@@ -55,6 +59,9 @@ func (g *guard) Read(p []byte) (int, error) {
 			}
 			if g.length > maxRead {
 				return 0, fmt.Errorf("the broker sends a packet of %d bytes, at most %d are read", g.length, maxRead)
+			}
+			if !g.inHeader && g.kind == packetSuback && g.length != 3 { // the hub subscribes to one filter
+				return 0, fmt.Errorf("the broker sends a SUBACK of %d bytes", g.length)
 			}
 			rest = rest[1:]
 		}

@@ -49,6 +49,8 @@ func TestGuardBoundsPackets(t *testing.T) {
 		"empty ones":         {bytes.Repeat([]byte{0xd0, 0}, 50), ""},
 		"one byte too large": {append(append([]byte{}, small...), frame(maxRead+1, 1)[:100]...), "are read"},
 		"256 MiB":            {[]byte{0x30, 0xff, 0xff, 0xff, 0x7f}, "are read"},
+		"a SUBACK":           {[]byte{0x90, 3, 0, 1, 1}, ""},
+		"a SUBACK of two":    {append(append([]byte{}, small...), 0x90, 4, 0, 1, 1, 1), "SUBACK"},
 		"a length of five":   {[]byte{0x30, 0x80, 0x80, 0x80, 0x80, 0x01}, "without a length"},
 	} {
 		for _, piece := range []int{1, 7, 1 << 20} {

@@ -53,8 +53,9 @@ type MQTT struct {
 	log     *slog.Logger
 	brokers []*url.URL
 
-	mu        sync.Mutex // guards publisher
+	mu        sync.Mutex // guards publisher and sending
 	publisher paho.Client
+	sending   chan struct{} // closed while there is a publisher
 
 	connections atomic.Int64 // how often a session has begun
 	ready       chan struct{}
@@ -83,7 +84,7 @@ func NewMQTT(o MQTTOptions) (*MQTT, error) {
 	if len(o.Brokers) == 0 {
 		return nil, errors.New("mqtt: no broker address")
 	}
-	m := &MQTT{o: o, log: o.Logger, ready: make(chan struct{})}
+	m := &MQTT{o: o, log: o.Logger, ready: make(chan struct{}), sending: make(chan struct{})}
 	m.o.ClientID = cmp.Or(o.ClientID, "ssg-hub")
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
@@ -201,8 +202,18 @@ func (m *MQTT) dial(ctx context.Context, broker *url.URL) (net.Conn, error) {
 	return t, nil
 }
 
-// consume receives until the connection ends.
+// consume receives until the connection ends. It begins when answers can be sent,
+// if that comes to pass: a device asks again only after half a minute.
 func (m *MQTT) consume(ctx context.Context, broker *url.URL, handle func(topic string, payload []byte, done func())) error {
+	m.mu.Lock()
+	sending := m.sending
+	m.mu.Unlock()
+	select {
+	case <-sending:
+	case <-time.After(connectTimeout):
+	case <-ctx.Done():
+		return nil
+	}
 	// An acknowledgement is written by the client's one writer, which may wait
 	// for the reader, which may wait for the handler: so it is never given from
 	// there.
@@ -287,6 +298,11 @@ func (m *MQTT) set(c paho.Client) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.publisher = c
+	if c != nil {
+		close(m.sending)
+	} else {
+		m.sending = make(chan struct{})
+	}
 }
 
 // Send implements [Transport]: QoS 0, never retained.

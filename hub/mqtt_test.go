@@ -7,7 +7,9 @@ import (
 	"net"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	paho "github.com/eclipse/paho.mqtt.golang"
@@ -251,4 +253,35 @@ func TestUnreachableBrokers(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("Run: %v", err)
 	}
+}
+
+// The hub receives when it can answer: what is answered in vain, a device asks
+// again after half a minute only. Where it cannot answer at all, it receives.
+func TestAnswersComeFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var dials atomic.Int32
+		m, err := hub.NewMQTT(hub.MQTTOptions{Brokers: []string{"tcp://nowhere.invalid:1883"}, Dial: func(ctx context.Context, _ *url.URL) (net.Conn, error) {
+			dials.Add(1)
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- m.Run(ctx, nil) }()
+		synctest.Wait()
+		if n := dials.Load(); n != 1 {
+			t.Errorf("%d connections at once, want the one to send on", n)
+		}
+		time.Sleep(20*time.Second + time.Millisecond)
+		if n := dials.Load(); n != 2 {
+			t.Errorf("%d connections when it has not come, want one to receive on", n)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }
