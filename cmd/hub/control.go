@@ -26,6 +26,9 @@ type desk struct {
 	store *bolt.Store
 	// hub is the one that runs; nil when none does.
 	hub *hub.Hub
+	// evict makes a terminal connect anew to the broker inside; nil where there is
+	// none.
+	evict func(name string)
 	// decided is set when something was decided, which the log is to say.
 	decided bool
 }
@@ -37,6 +40,16 @@ func (d *desk) update(ctx context.Context, fn func(hub.Tx) error) error {
 		return d.hub.Update(ctx, fn)
 	}
 	return d.store.Update(ctx, fn)
+}
+
+// decide writes what an operator decided about a terminal. Its connection to the
+// broker inside, which rests on what was decided before, ends.
+func (d *desk) decide(ctx context.Context, name string, fn func(hub.Tx) error) error {
+	err := d.update(ctx, fn)
+	if err == nil && d.evict != nil {
+		d.evict(name)
+	}
+	return err
 }
 
 // errNotRunning: the command is one for a running hub.

@@ -118,7 +118,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return g.withDesk(cmd.Context(), *data, func(desk *desk) error {
 			var password string
-			err := desk.update(cmd.Context(), func(tx hub.Tx) error {
+			err := desk.decide(cmd.Context(), args[0], func(tx hub.Tx) error {
 				p, err := hub.SetPassword(tx, args[0])
 				password = p.Reveal() // printing it is what the command is for
 				return err
@@ -158,7 +158,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 	cmd.Flags().StringVar(&site, "site", "", "where it stands now")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return g.withDesk(cmd.Context(), *data, func(desk *desk) error {
-			if err := desk.update(cmd.Context(), func(tx hub.Tx) error { return hub.Move(tx, args[0], site) }); err != nil {
+			if err := desk.decide(cmd.Context(), args[0], func(tx hub.Tx) error { return hub.Move(tx, args[0], site) }); err != nil {
 				return err
 			}
 			return g.done(asJSON, "device_moved", args[0], fmt.Sprintf("%s is at %s", args[0], site))
@@ -211,8 +211,10 @@ hub's version is the right terminal's, nothing is set aside.`,
 		verb: "approve-gap", event: "gap_approved", done: "may leave entries out once", short: "Go on behind entries that are lost",
 		long: `A gap stays where a terminal has deleted entries that the hub acknowledged and
 then lost. Restore a newer backup of the hub if there is one: they are in it.
-If there is none, approve-gap lets the next batch behind the gap in. The gap
-stays visible in verify and device show.`,
+If there is none, approve-gap lets the entries behind the gap in, once, from the
+first that the terminal still has. The gap stays visible in verify and device
+show. Where the terminal has the missing ones after all, they are taken, and
+nothing is left out.`,
 		do: func(tx hub.Tx, name string, _ uint64) error { return hub.ApproveGap(tx, name) },
 	},
 }
@@ -239,7 +241,7 @@ func newDecisionCmd(g *globals, data *string, d decision) *cobra.Command {
 			}
 		}
 		return g.withDesk(cmd.Context(), *data, func(desk *desk) error {
-			if err := desk.update(cmd.Context(), func(tx hub.Tx) error { return d.do(tx, args[0], epoch) }); err != nil {
+			if err := desk.decide(cmd.Context(), args[0], func(tx hub.Tx) error { return d.do(tx, args[0], epoch) }); err != nil {
 				return err
 			}
 			return g.done(asJSON, d.event, args[0], args[0]+" "+d.done)

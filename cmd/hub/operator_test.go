@@ -343,6 +343,17 @@ func TestBrokerInside(t *testing.T) {
 				t.Errorf("%q with %q is let in", who[0], who[1])
 			}
 		}
+		// With a new password the old one is worth nothing, connected or not.
+		d := &terminal{t: t, name: "kiosk-1", seed: 1}
+		if !d.connect("ssl://"+addr, paho.NewClientOptions().SetUsername("kiosk-1").SetPassword(password).SetTLSConfig(&tls.Config{RootCAs: ca.Pool}), pinned(t, data)) {
+			t.Fatal("the right password is refused")
+		}
+		old := password
+		password = strings.TrimSpace(must(t, data, "device", "password", "kiosk-1"))
+		eventually(t, "the connection with the old password has ended", func() bool { return !d.client.IsConnectionOpen() })
+		if try("kiosk-1", old) {
+			t.Error("the old password is let in")
+		}
 		must(t, data, "device", "revoke", "kiosk-1")
 		if try("kiosk-1", password) {
 			t.Error("a revoked terminal is let in")

@@ -98,6 +98,7 @@ func serveHub(ctx context.Context, cfg Config, d *desk, log *slog.Logger) error 
 	} else {
 		var b *broker.Broker
 		if b, err = cfg.Listen.broker(d, log); err == nil {
+			d.evict = b.Evict
 			sup.Add(supervise.Component{Name: "broker", Run: b.Run, Essential: true})
 			link, err = hub.NewMQTT(hub.MQTTOptions{
 				Brokers: []string{inside}, Logger: log,
@@ -137,15 +138,15 @@ func (c ListenConfig) broker(d *desk, log *slog.Logger) (*broker.Broker, error) 
 	if err != nil {
 		return nil, err
 	}
-	return broker.New(broker.Options{Addr: c.Address, TLS: t, Logger: log, Authenticate: func(name, password string) broker.Role {
+	return broker.New(broker.Options{Addr: c.Address, TLS: t, Logger: log, Authenticate: func(name, password string) broker.Grant {
 		var device hub.Device
 		err := d.store.View(context.Background(), func(tx hub.Tx) (err error) {
 			device, err = hub.GetDevice(tx, name)
 			return err
 		})
 		if err != nil || !device.Revoked.IsZero() || c.ClientCA == "" && !device.Admits(password) {
-			return broker.Nobody
+			return broker.Grant{}
 		}
-		return broker.Device
+		return broker.Grant{Role: broker.Device, Tenant: device.Tenant, Site: device.Site}
 	}})
 }

@@ -46,7 +46,7 @@ func clip(s string) string { return s[:min(len(s), wire.MaxSegment)] }
 // who is a client that has been let in.
 type who struct {
 	user string
-	role Role
+	Grant
 }
 
 // ID implements mqtt.Hook.
@@ -59,47 +59,51 @@ func (a *access) Provides(b byte) bool {
 
 // OnConnectAuthenticate implements mqtt.Hook.
 func (a *access) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool {
-	w := a.authenticate(cl, pk)
-	if w.role == Device && !wire.ValidSegment(w.user) {
-		w.role = Nobody
+	w := who{user: string(pk.Connect.Username)}
+	if cn, certified := commonName(cl.Net.Conn); certified {
+		w.user = cn
 	}
-	// Whoever takes a client id takes over the connection and the session that
-	// have it. So a device may call itself by its own name, or by something that
-	// is nobody's name.
-	if w.role == Device && cl.ID != w.user && wire.ValidSegment(cl.ID) {
-		w.role = Nobody
-	}
-	if old, ok := a.clients.Get(cl.ID); ok && !old.Closed() {
-		if before, ok := a.who.Load(old); ok && before.(who).user != w.user {
-			w.role = Nobody
-		}
-	}
-	// mochi asks nobody about a last will.
-	if pk.Connect.WillFlag && !w.may(pk.Connect.WillTopic, true) {
-		w.role = Nobody
-	}
-	if w.role == Nobody {
+	// Before the question, so that evict finds whoever was let in by what no
+	// longer holds.
+	a.who.Store(cl, w)
+	a.conns.Store(cl.Net.Conn, cl)
+	if w.Grant = a.grant(cl, w.user, pk); w.Role == Nobody {
 		a.refuse(cl, w.user)
 		return false
 	}
 	a.who.Store(cl, w)
-	a.conns.Store(cl.Net.Conn, cl)
 	return true
 }
 
-func (a *access) authenticate(cl *mqtt.Client, pk packets.Packet) who {
-	w := who{string(pk.Connect.Username), Anyone}
-	if cl.Net.Listener == memory {
-		return w
+// grant is what a client is let in for.
+func (a *access) grant(cl *mqtt.Client, user string, pk packets.Packet) Grant {
+	w := who{user, Grant{Role: Anyone}}
+	if cl.Net.Listener != memory && a.o.Authenticate != nil {
+		w.Grant = a.o.Authenticate(user, string(pk.Connect.Password))
 	}
-	cn, certified := commonName(cl.Net.Conn)
-	if certified {
-		w = who{cn, Device}
+	if w.Role == Device {
+		switch {
+		case !wire.ValidSegment(user):
+			return Grant{}
+		case pk.ProtocolVersion != 4 || !pk.Connect.Clean:
+			return Grant{} // sessions would stay here, as many as it has client ids
+		case cl.ID != user && wire.ValidSegment(cl.ID):
+			// Whoever takes a client id takes over the connection that has it. So a
+			// device may call itself by its own name, or by something that is nobody's
+			// name.
+			return Grant{}
+		}
 	}
-	if a.o.Authenticate != nil {
-		w.role = a.o.Authenticate(w.user, string(pk.Connect.Password))
+	if old, ok := a.clients.Get(cl.ID); ok && !old.Closed() {
+		if before, ok := a.who.Load(old); ok && before.(who).user != user {
+			return Grant{}
+		}
 	}
-	return w
+	// mochi asks nobody about a last will.
+	if pk.Connect.WillFlag && !w.may(pk.Connect.WillTopic, true) {
+		return Grant{}
+	}
+	return w.Grant
 }
 
 // commonName is the name in a verified client certificate.
@@ -132,6 +136,16 @@ func (a *access) left(conn net.Conn) {
 	}
 }
 
+// evict ends what is connected as a user.
+func (a *access) evict(user string) {
+	a.conns.Range(func(conn, cl any) bool {
+		if v, ok := a.who.Load(cl); ok && v.(who).user == user && cl.(*mqtt.Client).Net.Listener != memory {
+			_ = conn.(net.Conn).Close()
+		}
+		return true
+	})
+}
+
 // OnClientExpired implements mqtt.Hook.
 func (a *access) OnClientExpired(cl *mqtt.Client) { a.who.Delete(cl) }
 
@@ -144,12 +158,12 @@ func (a *access) OnACLCheck(cl *mqtt.Client, topic string, write bool) bool {
 
 // may reports whether a client may publish to a topic, or subscribe to a filter.
 func (w who) may(topic string, write bool) bool {
-	switch w.role {
+	switch w.Role {
 	case Anyone:
 		return true
 	case Device:
 		t, err := parse(topic, write)
-		return err == nil && t.Device == w.user && t.Up == write
+		return err == nil && t.Device == w.user && t.Tenant == w.Tenant && t.Site == w.Site && t.Up == write
 	case Hub:
 		if !write && topic == wire.HubSubscription {
 			return true

@@ -10,13 +10,15 @@
 // # Who may do what
 //
 // A device may publish on its own topics upwards and subscribe to its own
-// downwards; the device's name is the user name, or with client certificates the
-// common name. Its client id is that name, or one that cannot be a name (capital
-// letters, such as a random id has). The hub may read everything upwards and publish downwards. Where
-// nobody is asked who he is ([Options.Authenticate] nil, no client
-// certificates), everybody may do everything; such a broker listens on a
-// loopback address only. [Broker.Dial] is for the program itself and is not
-// asked either.
+// downwards, below the tenant and site that it was let in for; the device's
+// name is the user name, or with client certificates the common name. Its
+// client id is that name, or one that cannot be a name (capital letters, such
+// as a random id has). It speaks MQTT 3.1.1 with a clean session. So whatever
+// it does leaves a few retained messages here and nothing else. The hub may
+// read everything upwards and publish downwards. Where nobody is asked who he
+// is ([Options.Authenticate] nil), everybody may do everything; such a broker
+// listens on a loopback address only. [Broker.Dial] is for the program itself
+// and is not asked either.
 package broker
 
 import (
@@ -46,6 +48,13 @@ const (
 	Anyone             // everything
 )
 
+// Grant is what a user was let in for.
+type Grant struct {
+	Role Role
+	// Tenant and Site of a Device.
+	Tenant, Site string
+}
+
 // Options of a broker.
 type Options struct {
 	// Addr to listen on, such as 127.0.0.1:0; empty: [Broker.Dial] only.
@@ -53,9 +62,9 @@ type Options struct {
 	// TLS of the listener; nil: plain TCP. With client certificates the common
 	// name is the user.
 	TLS *tls.Config
-	// Authenticate tells the role of a user who connects over the network. nil:
-	// with client certificates everyone is a Device, without them Anyone.
-	Authenticate func(user, password string) Role
+	// Authenticate says what a user may do who connects over the network. nil:
+	// everything.
+	Authenticate func(user, password string) Grant
 	// MaxClients at a time; 0 is 10,000.
 	MaxClients int
 	// Logger; nil discards.
@@ -90,14 +99,13 @@ const memory = "memory"
 
 // New returns a broker. It refuses options that would let strangers in.
 func New(o Options) (*Broker, error) {
-	asked := o.Authenticate != nil || o.TLS != nil && o.TLS.ClientAuth == tls.RequireAndVerifyClientCert
-	if o.Addr != "" && !asked {
+	if o.Addr != "" && o.Authenticate == nil {
 		host, _, err := net.SplitHostPort(o.Addr)
 		if err != nil {
 			return nil, fmt.Errorf("broker address %q: %w", o.Addr, err)
 		}
 		if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-			return nil, fmt.Errorf("broker address %q: strangers could connect; ask for passwords or client certificates, or listen on 127.0.0.1", o.Addr)
+			return nil, fmt.Errorf("broker address %q: strangers could connect; ask who they are, or listen on 127.0.0.1", o.Addr)
 		}
 	}
 	if o.MaxClients == 0 {
@@ -230,6 +238,15 @@ func (b *Broker) Dial(ctx context.Context) (net.Conn, error) {
 	here, there := net.Pipe()
 	go b.serve(memory, there)
 	return here, nil
+}
+
+// Evict ends the connections of a user, who has to say again who he is.
+func (b *Broker) Evict(user string) {
+	select {
+	case <-b.ready:
+		b.access.evict(user)
+	default: // nobody is connected
+	}
 }
 
 // Disconnect cuts all connections, as a failing network does. Tests use it.

@@ -38,16 +38,23 @@ func start(t *testing.T, o broker.Options) *broker.Broker {
 }
 
 // roles knows devices d1 and d2 and the hub, each with its name as password.
-func roles(user, password string) broker.Role {
+func roles(user, password string) broker.Grant {
 	switch {
 	case user != password:
-		return broker.Nobody
+		return broker.Grant{}
 	case user == "hub":
-		return broker.Hub
-	case user == "d1", user == "d2", user == "Not A Name":
-		return broker.Device
+		return broker.Grant{Role: broker.Hub}
 	}
-	return broker.Nobody
+	return certified(user, password)
+}
+
+// certified knows the devices, whatever their password.
+func certified(user, _ string) broker.Grant {
+	switch user {
+	case "d1", "d2", "Not A Name":
+		return broker.Grant{Role: broker.Device, Tenant: "acme", Site: "lobby"}
+	}
+	return broker.Grant{}
 }
 
 // client is a connection to the broker, and what came on it.
@@ -142,7 +149,7 @@ func TestAccess(t *testing.T) {
 		}
 		for _, filter := range []string{
 			"#", "fleet/#", "+/+/+/+/+/+/+", down2 + "+", down2 + "ack", up1 + "+", up2 + "state", "fleet/v1/acme/lobby/+/down/+",
-			"fleet/v1/+/+/d1/down/+", "$SYS/#", "$share/g/" + down1 + "+", down1 + "#", wire.HubSubscription,
+			"fleet/v1/+/+/d1/down/+", "fleet/v1/acme/bar/d1/down/+", "fleet/v1/other/lobby/d1/down/+", "$SYS/#", "$share/g/" + down1 + "+", down1 + "#", wire.HubSubscription,
 		} {
 			if d := connect(t, addr, "d1", "d1", nil); d.subscribe(filter) {
 				t.Errorf("a device may subscribe to %s", filter)
@@ -153,7 +160,7 @@ func TestAccess(t *testing.T) {
 			t.Fatal("refused")
 		}
 		d1.publish(up1+"hello", false, "own")
-		for _, topic := range []string{up2 + "hello", down1 + "ack", down2 + "ack", "fleet/v1/acme/lobby/d1/up/other", "other", up1 + "hello/x"} {
+		for _, topic := range []string{up2 + "hello", down1 + "ack", down2 + "ack", "fleet/v1/acme/lobby/d1/up/other", "fleet/v1/acme/bar/d1/up/state", "fleet/v1/other/lobby/d1/up/state", "other", up1 + "hello/x"} {
 			if d := connect(t, addr, "d1", "d1", nil); d != nil {
 				d.publish(topic, true, "not to be read")
 			}
@@ -203,6 +210,14 @@ func TestAccess(t *testing.T) {
 		if connect(t, addr, "", "d1", func(o *paho.ClientOptions) { o.SetPassword("wrong") }) != nil {
 			t.Error("a wrong password is let in")
 		}
+		for what, change := range map[string]func(*paho.ClientOptions){
+			"a session that stays": func(o *paho.ClientOptions) { o.SetCleanSession(false) },
+			"MQTT 3.1":             func(o *paho.ClientOptions) { o.SetProtocolVersion(3) },
+		} {
+			if connect(t, addr, "d1", "d1", change) != nil {
+				t.Errorf("%s is let in", what)
+			}
+		}
 		if connect(t, addr, "K3VQ7M2P5X9C1H8D", "d1", nil) == nil {
 			t.Error("a random client id is refused")
 		}
@@ -223,7 +238,7 @@ func TestLastWill(t *testing.T) {
 	if !hub.subscribe(wire.HubSubscription) {
 		t.Fatal("the hub may not subscribe")
 	}
-	for _, topic := range []string{up2 + "state", up2 + "ledger", down1 + "ack", "other"} {
+	for _, topic := range []string{up2 + "state", up2 + "ledger", "fleet/v1/acme/bar/d1/up/state", down1 + "ack", "other"} {
 		if connect(t, addr, "d1", "d1", func(o *paho.ClientOptions) { o.SetWill(topic, "forged", 1, true) }) != nil {
 			t.Errorf("a will on %s is let in", topic)
 		}
@@ -239,12 +254,31 @@ func TestLastWill(t *testing.T) {
 	hub.want("gone") // retained
 }
 
+// Who is to say again who he is, is not there any more; others are.
+func TestEvict(t *testing.T) {
+	b := start(t, broker.Options{Addr: "127.0.0.1:0", Authenticate: roles})
+	addr := "tcp://" + b.Addr()
+	d1, d2 := connect(t, addr, "d1", "d1", nil), connect(t, addr, "d2", "d2", nil)
+	again := connect(t, addr, "K3VQ7M2P5X9C1H8D", "d1", nil)
+	b.Evict("d1")
+	for _, c := range []*client{d1, again} {
+		select {
+		case <-c.lost:
+		case <-time.After(time.Minute):
+			t.Fatal("it is still connected")
+		}
+	}
+	if !d2.subscribe(down2 + "+") {
+		t.Error("another one was thrown off")
+	}
+}
+
 // With client certificates the common name is the user, whatever else is said.
 func TestCertificates(t *testing.T) {
 	ca := agenttest.NewAuthority(t)
 	b := start(t, broker.Options{Addr: "127.0.0.1:0", TLS: &tls.Config{
 		Certificates: []tls.Certificate{ca.Pair("broker")}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.Pool,
-	}})
+	}, Authenticate: certified})
 	with := func(pairs ...tls.Certificate) func(*paho.ClientOptions) {
 		return func(o *paho.ClientOptions) { o.SetTLSConfig(&tls.Config{RootCAs: ca.Pool, Certificates: pairs}) }
 	}
