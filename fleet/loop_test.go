@@ -1,10 +1,13 @@
 package fleet
 
 import (
+	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/ssg-safe/agent/fleet/wire"
+	"github.com/ssg-safe/agent/ledger"
+	"github.com/ssg-safe/agent/store"
 )
 
 // TestBlockedLoopSleeps: what is due and cannot be published does not keep the
@@ -23,5 +26,19 @@ func TestBlockedLoopSleeps(t *testing.T) {
 	g.wrote.Store(1)
 	if got := s.due(now); got > time.Millisecond {
 		t.Errorf("free, the loop sleeps %v", got)
+	}
+}
+
+// TestFailedCommitKeepsNoCheckpoint: what pruning stops at is where a checkpoint
+// was kept, not where one was tried.
+func TestFailedCommitKeepsNoCheckpoint(t *testing.T) {
+	l := &Link{log: slog.New(slog.DiscardHandler)}
+	at := ledger.Position{Epoch: 1, Seq: 70}
+	for _, err := range []error{store.ErrBusy, nil} {
+		l.cursor.moving, l.cursor.marking = ledger.Head{Position: at}, true
+		l.moved(time.Now(), err)
+		if kept := l.cursor.marked == at; kept != (err == nil) {
+			t.Errorf("after %v the checkpoint at %v is there: %v", err, at, kept)
+		}
 	}
 }

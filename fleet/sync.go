@@ -194,6 +194,7 @@ type cursor struct {
 	seen    seen        // of the acknowledgement of goal
 	moving  ledger.Head // what the commit under way moves to; Seq 0: there is none
 	began   time.Time   // of the last commit
+	marking bool        // that commit keeps a checkpoint
 	marked  ledger.Position
 	done    chan error
 }
@@ -230,10 +231,8 @@ func (l *Link) keepCursor(now time.Time) {
 	}
 	goal, heard := c.goal, c.seen
 	c.moving, c.began = goal, now
-	mark := goal.Epoch != c.marked.Epoch || goal.Seq-c.marked.Seq >= checkpointEvery
-	if mark {
-		c.marked = goal.Position
-	}
+	c.marking = goal.Epoch != c.marked.Epoch || goal.Seq-c.marked.Seq >= checkpointEvery
+	mark := c.marking
 	l.o.Store.Submit(store.Op{
 		Name: "fleet.ack",
 		Do: func(tx *bbolt.Tx) error {
@@ -263,6 +262,8 @@ func (l *Link) moved(now time.Time, err error) {
 		l.warn("the hub's acknowledgement could not be kept", "head", goal.Position.String(), "err", err)
 		return
 	}
-	c.durable = goal
+	if c.durable = goal; c.marking {
+		c.marked = goal.Position
+	}
 	l.update(func(st *linkState) { st.acked = goal })
 }
