@@ -46,8 +46,13 @@ const Kind = "closing.z"
 // Nobody is the merchant of postings whose merchant is not known (any more).
 const Nobody = "-"
 
-// ErrNothing: nothing has happened since the last closing.
-var ErrNothing = errors.New("nothing to close")
+// Errors a caller can branch on.
+var (
+	// ErrNothing: nothing has happened since the last closing.
+	ErrNothing = errors.New("nothing to close")
+	// ErrNumber: the next closing has another number.
+	ErrNumber = errors.New("the next closing has another number")
+)
 
 // Total is a number of facts and the sum of their amounts in centavos.
 type Total struct {
@@ -237,15 +242,38 @@ func All(tx *bbolt.Tx, at ledger.Stamp, b Book, who string) ([]Report, error) {
 	return closed, nil
 }
 
-// record numbers a report and makes an entry of it.
-func record(tx *bbolt.Tx, at ledger.Stamp, r *Report, who string) error {
+// Next is the number of a merchant's next closing.
+func Next(tx *bbolt.Tx, merchant string) (uint64, error) {
 	var l last
-	if err := get(tx, lastKey(r.Merchant), &l); err != nil {
+	err := get(tx, lastKey(merchant), &l)
+	return l.Number + 1, err
+}
+
+// Recorded returns a merchant's closing of a number that was given already.
+// ErrNumber: it was not, or its entry was pruned.
+func Recorded(tx *bbolt.Tx, merchant string, number uint64) (r Report, err error) {
+	e, ok, err := ledger.Lookup(tx, operation(merchant, number))
+	switch {
+	case err != nil:
+		return r, err
+	case !ok:
+		return r, fmt.Errorf("closing %d of %s is not in the ledger (any more): %w", number, merchant, ErrNumber)
+	}
+	err = json.Unmarshal(e.Data, &r)
+	return r, err
+}
+
+func operation(merchant string, number uint64) string {
+	return fmt.Sprintf("closing/%s/%d", merchant, number)
+}
+
+// record numbers a report and makes an entry of it.
+func record(tx *bbolt.Tx, at ledger.Stamp, r *Report, who string) (err error) {
+	if r.Number, err = Next(tx, r.Merchant); err != nil {
 		return err
 	}
-	r.Number = l.Number + 1
-	op := fmt.Sprintf("closing/%s/%d", r.Merchant, r.Number)
-	if _, err := ledger.Append(tx, at, ledger.Draft{Op: op, Kind: Kind, Actor: who, Data: *r}); err != nil {
+	draft := ledger.Draft{Op: operation(r.Merchant, r.Number), Kind: Kind, Actor: who, Data: *r}
+	if _, err := ledger.Append(tx, at, draft); err != nil {
 		return fmt.Errorf("close %s: %w", r.Merchant, err)
 	}
 	return put(tx, lastKey(r.Merchant), last{Number: r.Number, To: r.To})

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
 	"github.com/ssg-safe/agent/charge"
+	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/pix"
 )
@@ -139,15 +141,9 @@ func (s *Server) listCharges(w http.ResponseWriter, r *http.Request, _ *caller) 
 	if err != nil {
 		return err
 	}
-	limit := 20
-	if q.Has("limit") {
-		if limit, err = strconv.Atoi(q.Get("limit")); err != nil || limit < 1 || limit > maxPage {
-			return refuse(BadRequest, "limit must be 1 to %d", maxPage)
-		}
-	}
-	before, ok := decodePosition(q.Get("before"))
-	if q.Has("before") && !ok {
-		return refuse(BadRequest, "before must be the next of another page")
+	limit, before, err := paging(q)
+	if err != nil {
+		return err
 	}
 	var records []Record
 	page := listed{Charges: []chargeView{}}
@@ -170,6 +166,21 @@ func (s *Server) listCharges(w http.ResponseWriter, r *http.Request, _ *caller) 
 	}
 	s.write(w, http.StatusOK, "application/json", page)
 	return nil
+}
+
+// paging reads which page of a list is asked for.
+func paging(q url.Values) (limit int, before ledger.Position, err error) {
+	limit = 20
+	if q.Has("limit") {
+		if limit, err = strconv.Atoi(q.Get("limit")); err != nil || limit < 1 || limit > maxPage {
+			return 0, before, refuse(BadRequest, "limit must be 1 to %d", maxPage)
+		}
+	}
+	before, ok := decodePosition(q.Get("before"))
+	if q.Has("before") && !ok {
+		return 0, before, refuse(BadRequest, "before must be the next of another page")
+	}
+	return limit, before, nil
 }
 
 // named is the charge that a path names.

@@ -24,6 +24,7 @@ func TestContract(t *testing.T) {
 	seen := map[string]bool{}
 	ask := func(want int, method, path, body string, headers ...string) answer {
 		t.Helper()
+		r.server.Renew()
 		a := r.ask(tokenAll, method, path, body, headers...)
 		if a.status != want {
 			t.Errorf("%s %s: %d, want %d: %s", method, path, a.status, want, a.body)
@@ -76,6 +77,33 @@ func TestContract(t *testing.T) {
 	}
 	ask(409, "POST", charge+"/cancel", "")
 	ask(410, "GET", "/v1/events?after=9:9", "")
+	if a := ask(200, "GET", "/v1/closings/running?merchant=loja", ""); !strings.Contains(a.body, `"next":1`) || !strings.Contains(a.body, `"received":1500`) {
+		t.Errorf("the running day: %s", a.body)
+	}
+	ask(422, "GET", "/v1/closings/running?merchant=outra", "")
+	ask(400, "GET", "/v1/closings/running?merchant=A", "")
+	z := ask(201, "POST", "/v1/closings", `{"merchant":"loja","number":1,"print":true}`)
+	if again := ask(201, "POST", "/v1/closings", `{"number":1}`); again.body != z.body || !strings.Contains(z.body, `"number":1`) {
+		t.Errorf("closing 1: %s, then %s", z.body, again.body)
+	}
+	ask(201, "POST", "/v1/closings", `{"number":2,"print":false}`)
+	ask(409, "POST", "/v1/closings", `{"number":4}`)
+	refused(localapi.NothingToClose, 409, "POST", "/v1/closings", `{"number":3}`)
+	for _, wrong := range []string{`{}`, `{"number":0}`, `{"number":"1"}`, `{"number":3,"print":1}`, `{"number":3,"merchant":"../x"}`} {
+		ask(422, "POST", "/v1/closings", wrong)
+	}
+	if page := ask(200, "GET", "/v1/closings?merchant=loja&limit=1", ""); !strings.Contains(page.body, `"number":2`) || !strings.Contains(page.body, `"next":"`) {
+		t.Errorf("closings: %s", page.body)
+	}
+	if page := ask(200, "GET", "/v1/closings?merchant=outra", ""); page.body != `{"closings":[]}`+"\n" {
+		t.Errorf("another merchant's closings: %s", page.body)
+	}
+	ask(200, "GET", "/v1/closings", "")
+	for method, path := range map[string]string{"GET": "/v1/closings/running", "POST": "/v1/closings"} {
+		if a := r.ask(tokenOther, method, path, ""); a.status != 403 {
+			t.Errorf("%s %s without the scope: %d", method, path, a.status)
+		}
+	}
 	ask(200, "GET", "/v1/status", "")
 	ask(200, "GET", "/v1/metrics", "")
 	ask(200, "GET", "/v1/ledger", "")

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/ssg-safe/agent/charge"
+	"github.com/ssg-safe/agent/closing"
 	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/queue"
@@ -25,6 +26,13 @@ type Desk interface {
 	Reprint(ctx context.Context, id charge.ID) (Slip, error)
 	// Settle retries dead letters, or drops jobs; no ids are all dead letters.
 	Settle(ctx context.Context, retry bool, ids []uint64) ([]queue.Job, error)
+
+	// Close closes a merchant's running day, or finds the closing of that number.
+	// NothingToClose, ClosingNumber.
+	Close(ctx context.Context, c Closure) (closing.Report, error)
+	// Look reads a merchant's running day, and the number that closes it.
+	// MerchantUnknown.
+	Look(merchant string) (closing.Report, uint64, error)
 
 	// Charge reads a charge. ChargeNotFound.
 	Charge(id charge.ID) (Record, error)

@@ -23,7 +23,7 @@
 // # Who may
 //
 // Requests name a token with scopes: [ScopeCharge] makes and cancels charges,
-// [ScopeRead] reads, [ScopeOps] prints copies and settles jobs. A token cancels
+// [ScopeRead] reads, [ScopeOps] prints copies, closes days and settles jobs. A token cancels
 // its own charges only. The control socket in the data directory needs none:
 // whoever can open it owns the data.
 //

@@ -13,9 +13,10 @@ func Operations() (n int) {
 // Statuses are the codes with their HTTP status.
 func Statuses() map[Code]int { return statuses }
 
-// DecodeOrder, DecodeJobs and DecodePosition read what comes from outside.
+// DecodeOrder, DecodeJobs, DecodeClosure and DecodePosition read what comes from outside.
 func DecodeOrder(body []byte) (Order, error)          { return decodeOrder(body) }
 func DecodeJobs(body []byte) ([]uint64, error)        { return decodeJobs(body) }
+func DecodeClosure(body []byte) (Closure, error)      { return decodeClosure(body) }
 func DecodePosition(s string) (ledger.Position, bool) { return decodePosition(s) }
 func EncodePosition(p ledger.Position) string         { return encodePosition(p) }
 

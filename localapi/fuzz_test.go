@@ -84,3 +84,28 @@ func FuzzPosition(f *testing.F) {
 		}
 	})
 }
+
+// FuzzClosure: a request that is taken conforms to the contract, and names a
+// closing.
+func FuzzClosure(f *testing.F) {
+	for _, seed := range []string{`{"number":1}`, `{"number":7,"merchant":"loja","print":true}`, `{"number":1,"merchant":"-"}`, `{}`, `{"number":0}`, `{"number":1e3}`, `{"number":1,"number":2}`, `{"number":1,"print":"true"}`} {
+		f.Add([]byte(seed))
+	}
+	doc, err := contract()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		c, err := localapi.DecodeClosure(body)
+		if err != nil {
+			return
+		}
+		var v any
+		if err := json.Unmarshal(body, &v); err != nil {
+			t.Fatal(err)
+		}
+		if wrong := conforms(t, doc, at(doc, "components", "schemas", "Closure"), v, "body"); len(wrong) > 0 || c.Number == 0 {
+			t.Fatalf("%q was taken as %+v: %v", body, c, wrong)
+		}
+	})
+}

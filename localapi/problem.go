@@ -30,6 +30,8 @@ const (
 	NotOpen         Code = "not_open"           // nothing to cancel: read the charge
 	NothingToPrint  Code = "nothing_to_print"   // it is neither payable nor paid in time
 	NoPrinter       Code = "no_printer"         // none is configured
+	NothingToClose  Code = "nothing_to_close"   // nothing has happened since the last closing
+	ClosingNumber   Code = "closing_number"     // read which number is next
 	SlipWaits       Code = "slip_waits"         // settle the slip that waits first
 	JobBusy         Code = "job_busy"           // wait until the printer is done, or is already waiting
 	EventsGone      Code = "events_gone"        // go on from the snapshot
@@ -53,7 +55,7 @@ var statuses = map[Code]int{
 	NotFound: http.StatusNotFound, ChargeNotFound: http.StatusNotFound, JobNotFound: http.StatusNotFound,
 	BadMethod: http.StatusMethodNotAllowed, ReferenceTaken: http.StatusConflict, ScreenTaken: http.StatusConflict,
 	NotOpen: http.StatusConflict, NothingToPrint: http.StatusConflict, NoPrinter: http.StatusConflict,
-	SlipWaits: http.StatusConflict, JobBusy: http.StatusConflict, EventsGone: http.StatusGone,
+	NothingToClose: http.StatusConflict, ClosingNumber: http.StatusConflict, SlipWaits: http.StatusConflict, JobBusy: http.StatusConflict, EventsGone: http.StatusGone,
 	TooLarge: http.StatusRequestEntityTooLarge, TooSlow: http.StatusRequestTimeout, ContentType: http.StatusUnsupportedMediaType,
 	RateLimited: http.StatusTooManyRequests, Busy: http.StatusServiceUnavailable, Stopping: http.StatusServiceUnavailable,
 	StoreFull: http.StatusServiceUnavailable, StoreReadOnly: http.StatusServiceUnavailable,

@@ -20,6 +20,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/ssg-safe/agent/charge"
+	"github.com/ssg-safe/agent/closing"
 	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/localapi"
 	"github.com/ssg-safe/agent/money"
@@ -213,6 +214,7 @@ type desk struct {
 	bodies     map[string]string
 	refusing   error // what every change is answered with; nil: done
 	calls      int   // changes that were asked for
+	closed     []closing.Report
 }
 
 func (d *desk) refuse(err error) {
@@ -316,6 +318,44 @@ func (d *desk) Settle(_ context.Context, _ bool, ids []uint64) ([]queue.Job, err
 		jobs = append(jobs, queue.Job{ID: id, Op: "slip/1/1", Kind: "print", State: "lost", Attempts: 1})
 	}
 	return jobs, d.asked()
+}
+
+// Close closes a day of one charge: each number, as long as they follow.
+func (d *desk) Close(ctx context.Context, c localapi.Closure) (closing.Report, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.asked(); err != nil {
+		return closing.Report{}, err
+	}
+	for _, old := range d.closed {
+		if old.Number == c.Number {
+			return old, nil
+		}
+	}
+	if c.Number != uint64(len(d.closed)+1) {
+		return closing.Report{}, refusal(localapi.ClosingNumber)
+	}
+	r := d.day()
+	r.Number = c.Number
+	d.closed = append(d.closed, r)
+	return r, d.record(ctx, ledger.Draft{Op: fmt.Sprintf("closing/loja/%d", r.Number), Kind: closing.Kind, Data: r})
+}
+
+func (d *desk) Look(merchant string) (closing.Report, uint64, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if merchant != "" && merchant != "loja" {
+		return closing.Report{}, 0, refusal(localapi.MerchantUnknown)
+	}
+	return d.day(), uint64(len(d.closed) + 1), nil
+}
+
+func (d *desk) day() closing.Report {
+	return closing.Report{
+		Merchant: "loja", Date: "2026-07-01", From: ledger.Position{Epoch: 1, Seq: 1}, To: ledger.Position{Epoch: 1, Seq: 5},
+		Lines:    []closing.Line{{Provider: "ssg", Created: closing.Total{Count: 1, Sum: 1500}, Paid: closing.Total{Count: 1, Sum: 1500}}},
+		Postings: map[ledger.Account]money.Amount{ledger.PixClearing: 1500, ledger.Sales: -1500},
+	}
 }
 
 const code = "00020126330014br.gov.bcb.pix0111123456789095204000053039865802BR5909FULANO DE6009SAO PAULO62070503***6304ABCD"

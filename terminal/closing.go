@@ -3,6 +3,8 @@ package terminal
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 
 	"go.etcd.io/bbolt"
 
@@ -30,12 +32,17 @@ func Books(merchants []charge.Merchant) closing.Book {
 type ClosingRequest struct {
 	Merchant string // id; "" is the first merchant
 	Z        bool   // close; else only look
-	Print    bool
-	By       string // who asks, as the entry's actor
+	// Number makes a Z idempotent: the number that it will have. One that was
+	// given already returns the closing as it is recorded, and prints nothing.
+	// 0: whichever is next.
+	Number uint64
+	Print  bool
+	By     string // who asks, as the entry's actor
 }
 
 // Closing looks at a merchant's running day or closes it, and prints it if that
-// is wanted. It returns after the commit. Errors: closing.ErrNothing (of a Z),
+// is wanted. It returns after the commit. Errors: closing.ErrNothing and
+// closing.ErrNumber (of a Z),
 // ErrNoPrinter, ErrBusy, ErrStopping, the store's.
 func (t *Terminal) Closing(ctx context.Context, r ClosingRequest) (closing.Report, error) {
 	if !r.Z && !r.Print { // commits nothing
@@ -82,9 +89,20 @@ func (t *Terminal) closeBooks(r ClosingRequest, reply func(closing.Report, error
 		d.issue = []slip{{Kind: SlipClosing, Merchant: r.Merchant, Copy: 1, Closing: &report}}
 	}
 	d.then = func([]queue.Job) { reply(report, nil) }
-	d.refused = func(err error) { reply(closing.Report{}, err) }
+	d.refused = func(err error) {
+		if known, ok := errors.AsType[knownClosing](err); ok {
+			reply(known.Report, nil)
+			return
+		}
+		reply(closing.Report{}, err)
+	}
 	t.commit(d)
 }
+
+// knownClosing says that the closing exists already.
+type knownClosing struct{ closing.Report }
+
+func (k knownClosing) Error() string { return fmt.Sprintf("closing %d is recorded", k.Number) }
 
 // merchantOf puts the merchant's id in.
 func (t *Terminal) merchantOf(r ClosingRequest) ClosingRequest {
@@ -97,10 +115,23 @@ func (t *Terminal) merchantOf(r ClosingRequest) ClosingRequest {
 // CloseBooks does it in the caller's transaction, as [Terminal.Closing] and a
 // command without an agent do.
 func CloseBooks(tx *bbolt.Tx, at ledger.Stamp, b closing.Book, r ClosingRequest) (closing.Report, error) {
-	if r.Z {
-		return closing.Close(tx, at, b, r.Merchant, r.By)
+	if !r.Z {
+		return closing.Look(tx, b, r.Merchant, at.Wall)
 	}
-	return closing.Look(tx, b, r.Merchant, at.Wall)
+	if r.Number > 0 {
+		next, err := closing.Next(tx, r.Merchant)
+		if err != nil {
+			return closing.Report{}, err
+		}
+		if r.Number != next {
+			old, err := closing.Recorded(tx, r.Merchant, r.Number)
+			if err != nil {
+				return closing.Report{}, fmt.Errorf("%w: %d", err, next)
+			}
+			return closing.Report{}, knownClosing{old}
+		}
+	}
+	return closing.Close(tx, at, b, r.Merchant, r.By)
 }
 
 // closingDocument lays a closing out. Its merchant need not be configured any

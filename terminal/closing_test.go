@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/ssg-safe/agent/closing"
 	"github.com/ssg-safe/agent/printer/emulator"
 	"github.com/ssg-safe/agent/queue"
@@ -43,10 +45,28 @@ func TestClosing(t *testing.T) {
 		if _, err := r.term.Closing(r.Context(), terminal.ClosingRequest{Z: true}); !errors.Is(err, closing.ErrNothing) {
 			r.Errorf("a second Z: %v", err)
 		}
+		// A number that was given is that closing, and neither printed nor recorded
+		// again; also after a reboot.
+		for range 2 {
+			before, papers := r.kinds(), len(r.printer.ids())
+			again, err := r.term.Closing(r.Context(), terminal.ClosingRequest{Z: true, Number: 1, Print: true})
+			if diff := cmp.Diff(z, again); err != nil || diff != "" {
+				r.Errorf("closing 1 again: %v\n%s", err, diff)
+			}
+			r.pass(10 * time.Second)
+			if !slices.Equal(r.kinds(), before) || len(r.printer.ids()) != papers {
+				r.Errorf("closing 1 again: ledger %v, then %v", before, r.kinds())
+			}
+			for number, want := range map[uint64]error{2: closing.ErrNothing, 3: closing.ErrNumber} {
+				if _, err := r.term.Closing(r.Context(), terminal.ClosingRequest{Z: true, Number: number}); !errors.Is(err, want) {
+					r.Errorf("closing %d: %v, want %v", number, err, want)
+				}
+			}
+			r.restart(true)
+		}
 		if jobs := r.jobs(queue.List); len(jobs) != 0 {
 			r.Errorf("jobs %+v", jobs)
 		}
-		r.restart(true)
 		if x, err := r.term.Closing(r.Context(), terminal.ClosingRequest{}); err != nil || !x.Empty() || x.From != z.To {
 			r.Errorf("X after a reboot: %+v, %v", x, err)
 		}

@@ -13,7 +13,10 @@ import (
 	"slices"
 	"strings"
 
+	"go.etcd.io/bbolt"
+
 	"github.com/ssg-safe/agent/charge"
+	"github.com/ssg-safe/agent/closing"
 	"github.com/ssg-safe/agent/device"
 	"github.com/ssg-safe/agent/display"
 	"github.com/ssg-safe/agent/fleet"
@@ -112,6 +115,8 @@ var refusals = []struct {
 	{terminal.ErrSlipWaits, localapi.SlipWaits},
 	{terminal.ErrPrinting, localapi.JobBusy},
 	{terminal.ErrJobWaits, localapi.JobBusy},
+	{closing.ErrNothing, localapi.NothingToClose},
+	{closing.ErrNumber, localapi.ClosingNumber},
 	{queue.ErrNotFound, localapi.JobNotFound},
 	{store.ErrFull, localapi.StoreFull},
 	{store.ErrReadOnly, localapi.StoreReadOnly},
@@ -156,6 +161,33 @@ func (f *front) Settle(ctx context.Context, retry bool, ids []uint64) ([]queue.J
 	}
 	jobs, err := f.terminal.Settle(ctx, how, ids)
 	return jobs, refused(err)
+}
+
+// Close implements localapi.Desk.
+func (f *front) Close(ctx context.Context, c localapi.Closure) (closing.Report, error) {
+	report, err := f.terminal.Closing(ctx, terminal.ClosingRequest{
+		Merchant: c.Merchant, Z: true, Number: c.Number, Print: c.Print, By: c.Source,
+	})
+	return report, refused(err)
+}
+
+// Look implements localapi.Desk.
+func (f *front) Look(merchant string) (report closing.Report, next uint64, err error) {
+	m, known := f.cfg.Merchant(merchant)
+	if known {
+		merchant = m.ID
+	}
+	err = f.store.View(func(tx *bbolt.Tx) (err error) {
+		if next, err = closing.Next(tx, merchant); err != nil {
+			return err
+		}
+		report, err = closing.Look(tx, terminal.Books(f.cfg.merchants()), merchant, f.clock.Wall())
+		return err
+	})
+	if err == nil && !known && next == 1 && report.Empty() { // one that was removed may still have money
+		err = fmt.Errorf("%w %q", terminal.ErrMerchant, merchant)
+	}
+	return report, next, refused(err)
 }
 
 // Charge implements localapi.Desk.
