@@ -11,6 +11,7 @@ import (
 
 	"github.com/ssg-safe/agent/charge"
 	"github.com/ssg-safe/agent/display"
+	"github.com/ssg-safe/agent/store"
 	"github.com/ssg-safe/agent/terminal"
 )
 
@@ -130,5 +131,24 @@ func TestAReferenceIsKnownWhateverElse(t *testing.T) {
 		again("an ended charge")
 		r.fill()
 		again("a full store")
+		r.stop()
+		st, err := store.OpenReadOnly(r.options())
+		if err != nil {
+			r.Fatal(err)
+		}
+		r.term, err = terminal.New(r.config(), st, r.clock, r.screen, nil, nil, nil)
+		if err != nil {
+			r.Fatal(err)
+		}
+		again("a store that cannot be written")
+		fresh := req
+		fresh.Reference = "order-2"
+		if _, err := r.term.Start(r.Context(), fresh); !errors.Is(err, store.ErrReadOnly) {
+			r.Errorf("a new charge in a store that cannot be written: %v, want ErrReadOnly", err)
+		}
+		if err := st.Close(); err != nil {
+			r.Error(err)
+		}
+		r.start()
 	})
 }

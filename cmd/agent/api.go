@@ -296,15 +296,21 @@ func (f *front) metrics() map[string]int64 {
 	return all
 }
 
-// hosts are the names by which clients may call the API.
+// hosts are the names by which clients may call the API. They leave out the port
+// of their scheme.
 func (c APIConfig) hosts() []string {
 	hosts := slices.Clone(c.Hosts)
 	host, port, err := net.SplitHostPort(c.Listen)
-	if err != nil { // a socket
+	if err != nil || strings.HasPrefix(c.Listen, "unix:") {
 		return append(hosts, "localhost")
 	}
+	usual := port == "80" && c.Certificate == "" || port == "443" && c.Certificate != ""
 	for _, h := range append([]string{host, "localhost", "127.0.0.1", "::1"}, c.Hosts...) {
-		hosts = append(hosts, net.JoinHostPort(h, port))
+		full := net.JoinHostPort(h, port)
+		hosts = append(hosts, full)
+		if usual {
+			hosts = append(hosts, strings.TrimSuffix(full, ":"+port))
+		}
 	}
 	return hosts
 }

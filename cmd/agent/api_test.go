@@ -396,3 +396,24 @@ func TestGuide(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
+
+// TestAPIHosts: clients leave the port of their scheme out of the name, and only
+// that one.
+func TestAPIHosts(t *testing.T) {
+	for _, tt := range []struct {
+		listen, certificate string
+		named, not          string
+	}{
+		{"127.0.0.1:8017", "", "localhost:8017", "localhost"},
+		{"127.0.0.1:80", "", "localhost", "localhost:8017"},
+		{"[::1]:80", "", "[::1]", "::1"},
+		{"127.0.0.1:443", "", "pdv.example:443", "localhost"},
+		{"192.0.2.1:443", "/etc/ssg-agent/api.pem", "192.0.2.1", "192.0.2.2"},
+		{"unix:/run/ssg-agent/api.sock", "", "localhost", "localhost:80"},
+	} {
+		hosts := APIConfig{Listen: tt.listen, Certificate: tt.certificate, Hosts: []string{"pdv.example"}}.hosts()
+		if !slices.Contains(hosts, tt.named) || slices.Contains(hosts, tt.not) {
+			t.Errorf("%s is called %v; want %s and not %s", tt.listen, hosts, tt.named, tt.not)
+		}
+	}
+}

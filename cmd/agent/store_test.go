@@ -95,6 +95,25 @@ func (k *kiosk) backup(run func(...string) string, export []byte) {
 	if out := closings("list"); out != z {
 		k.Errorf("closing list:\n%s\nwant\n%s", out, z)
 	}
+	// The same by the API: each number once, also after a kill.
+	for range 2 {
+		if raw, err := k.curl("POST", "/v1/closings", `{"number":1,"print":true}`); err != nil || !strings.Contains(string(raw), `"number":1,"date":`) {
+			k.Errorf("closing 1 again: %s, %v", raw, err)
+		}
+		for body, code := range map[string]string{`{"number":2}`: "nothing_to_close", `{"number":3}`: "closing_number"} {
+			if raw, err := k.curl("POST", "/v1/closings", body); err == nil || !strings.Contains(string(raw), code) {
+				k.Errorf("%s: %s, want %s", body, raw, code)
+			}
+		}
+		if raw, err := k.curl("GET", "/v1/closings/running", ""); err != nil || !strings.Contains(string(raw), `"next":2`) || !strings.Contains(string(raw), `"received":0`) {
+			k.Errorf("running day: %s, %v", raw, err)
+		}
+		if raw, err := k.curl("GET", "/v1/closings", ""); err != nil || strings.Count(string(raw), `"number":`) != 1 {
+			k.Errorf("closings: %s, %v", raw, err)
+		}
+		k.kill()
+		k.start()
+	}
 	if code, _, errs := runMain(k.T, "closing", "--data", k.data, "z"); code != 1 || !strings.Contains(errs, "nothing to close") {
 		k.Errorf("a second Z: %d, %s", code, errs)
 	}
