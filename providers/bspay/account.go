@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/providers/internal/settings"
 	"github.com/ssg-safe/agent/redact"
 )
 
@@ -254,7 +255,7 @@ func clean(hide providers.Hidden, field string, v any, plain ...string) any {
 	switch v := v.(type) {
 	case string:
 		switch field = strings.ToLower(field); {
-		case slices.Contains(plain, field) && isText(v, 2048):
+		case slices.Contains(plain, field) && settings.IsText(v, 2048):
 			return v
 		case strings.Contains(field, "name"):
 			return redact.Name(v).String()

@@ -56,6 +56,7 @@ import (
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/providers/internal/brcode"
 	"github.com/ssg-safe/agent/providers/internal/oauth"
+	"github.com/ssg-safe/agent/providers/internal/settings"
 	"github.com/ssg-safe/agent/redact"
 )
 
@@ -195,7 +196,7 @@ func (c *Client) newCashin(in providers.Intent) (*cashinRequest, providers.Hidde
 		return fail("invalid_amount", "amount must lie between 0.01 and "+maxAmount.String())
 	case !isID(in.ID):
 		return fail("invalid_id", "the charge has no id")
-	case in.Description != "" && !isText(in.Description, 255):
+	case in.Description != "" && !settings.IsText(in.Description, 255):
 		return fail("invalid_description", "longer than 255 characters, or not plain text")
 	}
 	if len(problems) > 0 {

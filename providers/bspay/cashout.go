@@ -10,6 +10,7 @@ import (
 	"github.com/ssg-safe/agent/payout"
 	"github.com/ssg-safe/agent/pix"
 	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/providers/internal/settings"
 	"github.com/ssg-safe/agent/redact"
 )
 
@@ -51,7 +52,7 @@ func (c *Client) SubmitPayout(ctx context.Context, o payout.Order) (payout.Answe
 		return payout.Answer{}, invalid("invalid_amount", "amount must lie between 0.01 and "+maxAmount.String())
 	case !isID(string(o.ID())):
 		return payout.Answer{}, invalid("invalid_id", "the payout has no id")
-	case description != "" && !isText(description, 255):
+	case description != "" && !settings.IsText(description, 255):
 		return payout.Answer{}, invalid("invalid_description", "longer than 255 characters, or not plain text")
 	}
 	r, f, err := c.ask(ctx, request{op: "payout", method: http.MethodPost, path: "/v2/transactions/cashout", hide: hide, moves: true, body: cashoutRequest{

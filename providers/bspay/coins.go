@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/providers/internal/settings"
 )
 
 // What a kiosk never does: other currencies, coins, and money between accounts.
@@ -52,7 +53,7 @@ type Withdrawal struct {
 
 // Withdraw sends it.
 func (c *Client) Withdraw(ctx context.Context, w Withdrawal) (json.RawMessage, error) {
-	key := argument{w.Key != "" && isText(w.Key, 255), "invalid_key", "no address to send to"}
+	key := argument{w.Key != "" && settings.IsText(w.Key, 255), "invalid_key", "no address to send to"}
 	return c.order(ctx, request{op: "withdraw", path: "/v2/transactions/cashout", moves: true, body: cashoutRequest{
 		ExternalID: w.ExternalID, Amount: json.Number(w.Amount), Currency: w.Currency, Key: w.Key,
 		Network: w.Network, Name: w.Name, BankCode: w.BankCode,
@@ -72,7 +73,7 @@ func (c *Client) Transfer(ctx context.Context, t Transfer) (json.RawMessage, err
 		Currency   string      `json:"currency"`
 		ExternalID string      `json:"external_id"`
 	}{t.Username, json.Number(t.Amount), t.Currency, t.ExternalID}
-	user := argument{t.Username != "" && isText(t.Username, 255), "invalid_username", "nobody to send to"}
+	user := argument{t.Username != "" && settings.IsText(t.Username, 255), "invalid_username", "nobody to send to"}
 	return c.order(ctx, request{op: "transfer", path: "/v2/internal_transfers/payment", moves: true, body: body},
 		currency(t.Currency), positive(t.Amount), own(t.ExternalID), user)
 }

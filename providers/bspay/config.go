@@ -6,8 +6,6 @@ import (
 	"net/url"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/ssg-safe/agent/pix"
 	"github.com/ssg-safe/agent/providers"
@@ -108,14 +106,14 @@ type payerProblem struct{ field, problem string }
 func checkPayer(p *providers.Payer) []payerProblem {
 	var problems []payerProblem
 	p.Document = redact.Document(strings.NewReplacer(".", "", "-", "", "/", "", " ", "").Replace(p.Document.Reveal()))
-	if name := p.Name.Reveal(); name != "" && !isText(name, 255) {
+	if name := p.Name.Reveal(); name != "" && !settings.IsText(name, 255) {
 		problems = append(problems, payerProblem{"name", "longer than 255 characters, or not plain text"})
 	}
 	if d := p.Document.Reveal(); d != "" && !pix.ValidCPF(d) && !pix.ValidCNPJ(d) {
 		problems = append(problems, payerProblem{"document", "neither CPF nor CNPJ: wrong length or check digits"})
 	}
 	if e := p.Email.Reveal(); e != "" {
-		if a, err := mail.ParseAddress(e); err != nil || a.Address != e || !isText(e, 255) {
+		if a, err := mail.ParseAddress(e); err != nil || a.Address != e || !settings.IsText(e, 255) {
 			problems = append(problems, payerProblem{"email", "not an e-mail address"})
 		}
 	}
@@ -133,9 +131,4 @@ func payerOf(call, defaults providers.Payer) providers.Payer {
 		}
 	}
 	return p
-}
-
-func isText(s string, most int) bool {
-	return utf8.ValidString(s) && utf8.RuneCountInString(s) <= most && strings.TrimSpace(s) != "" &&
-		!strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
 }

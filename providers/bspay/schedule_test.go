@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/ssg-safe/agent/charge"
-	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/payout"
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/providers/bspay/bspaysim"
@@ -127,85 +126,17 @@ func TestChargeSchedules(t *testing.T) {
 	}
 }
 
-// chargeSchedule lives through some charges, one after the other, as a terminal
-// does: what is not among the facts is lost when it is killed.
 func chargeSchedule(t *testing.T, seed uint64, ends map[charge.State]int) {
 	rng := rand.New(rand.NewPCG(seed, 2))
 	sim, client := troubled(t, rng, bspaysim.Options{
 		Seed: seed, Conflict: rng.IntN(3) == 0, IgnoreFilters: rng.IntN(3) == 0,
 	}, "create")
-	c := client()
-	caps := c.Caps()
-	ours := map[string]money.Amount{} // paid, by the provider's id
-	for n := range 2 {
-		in := intent(n, money.Amount(1000+n))
-		facts := []charge.Fact{charge.CreatedFact{Charge: charge.ID(in.ID), Route: Name, Amount: in.Amount, Expiry: 600}}
-		state := func() charge.Charge {
-			got, err := charge.Fold(facts)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return got
-		}
-		next := charge.Retry
-		for state().State == charge.Created {
-			if next == charge.Retry && len(facts) > 1 {
-				last, _ := state().Last()
-				facts = append(facts, charge.AttemptFact{Charge: charge.ID(in.ID), N: last.N + 1, State: charge.Sending})
-			}
-			last, _ := state().Last()
-			in.Attempt = last.N
-			a, err := c.CreateCharge(t.Context(), in)
-			var more []charge.Fact
-			if rng.IntN(5) == 0 { // killed with the answer in hand
-				c = client()
-				more, next = state().Interrupted(caps)
-			} else {
-				more, next = state().Answer(last.N, a, err, "hash", caps)
-			}
-			facts = append(facts, more...)
-		}
-		accepted, shown := state().Accepted()
-		if !shown {
-			ends[charge.Failed]++
-			continue
-		}
-		pays := rng.IntN(20) // the question before which the payer pays, in time or late
-		if rng.IntN(3) == 0 {
-			pays = -1
-		}
-		for asked := range 200 {
-			if asked == pays {
-				if err := sim.Pay(accepted.ProviderID); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if asked == 10 {
-				faults(t, sim) // the trouble is over
-			}
-			a, err := c.GetCharge(t.Context(), providers.Ref{Charge: in.ID, Attempt: accepted.N, ProviderID: accepted.ProviderID})
-			if err == nil {
-				facts = append(facts, state().Observe(accepted.N, a, "")...)
-			}
-			if s := state().State; s == charge.Paid || s == charge.Expired && asked > pays {
-				break
-			}
-			time.Sleep(time.Minute)
-		}
-		if p, ok := state().Settling(); ok {
-			ours[accepted.ProviderID] = p.Amount
-		}
-		ends[state().State]++
-	}
+	providertest.LiveThroughCharges(t, rng, sim, func() providers.Charger { return client() }, intent, ends)
 	seen := map[string]bool{}
 	for _, line := range sim.Charges() {
 		if seen[line.ExternalID] {
 			t.Errorf("two charges under id %s", line.ExternalID)
 		}
 		seen[line.ExternalID] = true
-		amount, paid := ours[line.ID]
-		if paid != (line.Status == providers.StatusPaid) || paid && amount != line.Amount {
-			t.Errorf("the provider has %+v, and we have %s (paid: %v)", line, amount, paid)
-		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/providers/internal/settings"
 )
 
 // The bodies of the API. Field names and their order are the document's.
@@ -106,7 +107,7 @@ func (o object) text(names ...string) string {
 		case json.Number:
 			s = v.String()
 		}
-		if s != "" && isText(s, 2048) {
+		if s != "" && settings.IsText(s, 2048) {
 			return s
 		}
 	}

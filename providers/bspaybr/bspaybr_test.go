@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -43,7 +42,7 @@ func tapped(t *testing.T, o bspaybrsim.Options, change func(*Config)) (*Client, 
 		all = append(all, sent{r.Method + " " + r.URL.RequestURI(), r.Header.Get("Content-Type"), r.Header.Get("ci") + " " + r.Header.Get("cs"), string(body)})
 		r.Body = io.NopCloser(strings.NewReader(string(body)))
 		return memory.RoundTrip(r)
-	}), slog.New(slog.NewTextHandler(t.Output(), nil)))
+	}), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

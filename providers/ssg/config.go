@@ -7,8 +7,6 @@ import (
 	"regexp"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/ssg-safe/agent/pix"
 	"github.com/ssg-safe/agent/providers"
@@ -163,7 +161,7 @@ func checkPayer(p *providers.Payer, required bool) []payerProblem {
 		}
 	}
 	text := func(field, value string) {
-		check(field, value, isText(value), "longer than 255 characters, or not plain text", "")
+		check(field, value, settings.IsText(value, 255), "longer than 255 characters, or not plain text", "")
 	}
 	bare := strings.NewReplacer(".", "", "-", "", "/", "", " ", "")
 	p.Document = redact.Document(bare.Replace(p.Document.Reveal()))
@@ -183,17 +181,12 @@ func checkPayer(p *providers.Payer, required bool) []payerProblem {
 	}
 	email := p.Email.Reveal()
 	address, err := mail.ParseAddress(email)
-	check("email", email, err == nil && address.Address == email && isText(email), "not an e-mail address", "")
+	check("email", email, err == nil && address.Address == email && settings.IsText(email, 255), "not an e-mail address", "")
 	text("address", p.Address.Reveal())
 	text("city", p.City.Reveal())
 	check("state", p.State, len(p.State) == 2 && isUpper(p.State[0]) && isUpper(p.State[1]), "not two letters", "write it like SP")
 	check("postcode", p.Postcode.Reveal(), len(p.Postcode) == 8 && allDigits(p.Postcode.Reveal()), "not a CEP of 8 digits", "")
 	return problems
-}
-
-func isText(s string) bool {
-	return utf8.ValidString(s) && utf8.RuneCountInString(s) <= 255 && strings.TrimSpace(s) != "" &&
-		!strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
 func allDigits(s string) bool {
