@@ -42,8 +42,7 @@ type ClosingRequest struct {
 
 // Closing looks at a merchant's running day or closes it, and prints it if that
 // is wanted. It returns after the commit. Errors: closing.ErrNothing and
-// closing.ErrNumber (of a Z),
-// ErrNoPrinter, ErrBusy, ErrStopping, the store's.
+// closing.ErrNumber (of a Z), ErrNoPrinter, ErrBusy, ErrStopping, the store's.
 func (t *Terminal) Closing(ctx context.Context, r ClosingRequest) (closing.Report, error) {
 	if !r.Z && !r.Print { // commits nothing
 		var report closing.Report

@@ -21,7 +21,8 @@ import (
 //   - open charges go on being asked about, and are not shown or printed: their
 //     payers have left, with or without their receipts.
 //
-// The numbers (NSU) of slips that were issued after the backup are given again.
+// The numbers of slips (NSU) and of closings that were given after the backup are
+// given again.
 func Restored(tx *bbolt.Tx, at ledger.Stamp, who string) (ledger.Entry, error) {
 	e, err := ledger.BeginEpoch(tx, at, who, "restored")
 	if err != nil {

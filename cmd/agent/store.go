@@ -114,7 +114,8 @@ backup was made is not in it, so a new epoch of the ledger begins, whose first
 entry names the old head (a hub asks its operator before it takes it); slips
 that were waiting become dead letters, because they may have been printed; and
 open charges are asked about at their providers, but not shown again. Slips
-issued from now on may have numbers (NSU) that were given after the backup.
+issued from now on may have numbers (NSU) that were given after the backup, and so
+may closings.
 
 A damaged store that lies in quarantine stays there, and the quarantine ends. A
 store that is there is refused, unless --replace says to keep it beside the new
