@@ -507,6 +507,8 @@ func TestClean(t *testing.T) {
 		{"Flores Ana, souza12", "[hidden] Ana, [hidden]12"},
 		{"cpf 123.456.789-09, cnpj 12.345.678/0001-95", "cpf [digits], cnpj [digits]"},
 		{"cnpj 12ABC34501DE35 or 12.ABC.345/01DE-35", "cnpj [document] or [document]"},
+		{"charge dd71da9f-5885-4ba1-8212-93654c4c2931", "charge dd71da9f-5885-4ba1-8212-93654c4c2931"},
+		{"no uuid 12345678-1234-1234-1234-1234567890", "no uuid [digits]"},
 		{"phone +55 (11) 99999-0000", "phone +[digits]"},
 		{"code 13123, R$ 10,00, 2026-01-01", "code 13123, R$ 10,00, 2026-01-01"},
 		{"mail <someone@host.example>!", "mail <[personal]>!"},

@@ -60,9 +60,13 @@ func (h Hidden) with(value string) Hidden {
 	return Hidden{values: &values}
 }
 
+const uuid = `(?i:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})`
+
 var (
-	// A run of digits as long as a CPF, a phone or a card, however punctuated.
-	manyDigits = regexp.MustCompile(`[0-9](?:[.\-/() ]{0,2}[0-9]){8,}`)
+	onlyUUID = regexp.MustCompile(`^` + uuid + `$`)
+	// A UUID, which names nobody, or a run of digits as long as a CPF, a phone or a
+	// card, however punctuated. A UUID can hold such a run.
+	manyDigits = regexp.MustCompile(`\b(` + uuid + `)\b|[0-9](?:[.\-/() ]{0,2}[0-9]){8,}`)
 	// An alphanumeric CNPJ.
 	cnpj = regexp.MustCompile(`\b[0-9A-Z]{2}\.?[0-9A-Z]{3}\.?[0-9A-Z]{3}/?[0-9A-Z]{4}-?[0-9]{2}\b`)
 	mail = regexp.MustCompile(`[^\s@"'<>]+@[^\s@"'<>]+`)
@@ -78,7 +82,12 @@ var (
 func (h Hidden) Clean(text string) string {
 	text = h.replace(printable(text))
 	text = mail.ReplaceAllString(text, "[personal]")
-	text = manyDigits.ReplaceAllString(text, "[digits]")
+	text = manyDigits.ReplaceAllStringFunc(text, func(found string) string {
+		if onlyUUID.MatchString(found) {
+			return found
+		}
+		return "[digits]"
+	})
 	text = cnpj.ReplaceAllString(text, "[document]")
 	text = longWord.ReplaceAllString(text, "[long]")
 	return bound(text, maxDetail)

@@ -109,8 +109,8 @@ func TestBoards(t *testing.T) {
 		here, there := filepath.Join(t.TempDir(), "here"), filepath.Join(t.TempDir(), "elsewhere", "deeper")
 		copyTree(t, root, here)
 		copyTree(t, here, there)
-		first, second := crossBuild(t, here, "linux/arm/v6"), crossBuild(t, there, "linux/arm/v6")
-		for _, name := range []string{"ssg-agent-linux-armv6", "ssg-agent-linux-armv6.cdx.json", "ssg-hub-linux-armv7", "ssg-hub-linux-arm64.cdx.json"} {
+		first, second := crossBuild(t, here, "linux/arm/v7"), crossBuild(t, there, "linux/arm/v7")
+		for _, name := range []string{"ssg-agent-linux-armv7", "ssg-agent-linux-armv7.cdx.json", "ssg-hub-linux-armv7", "ssg-hub-linux-armv7.cdx.json"} {
 			one, err := os.ReadFile(filepath.Join(first, name))
 			if err != nil {
 				t.Fatal(err)
