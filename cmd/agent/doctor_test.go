@@ -300,7 +300,7 @@ func TestDoctorOnCertificates(t *testing.T) {
 			}
 		}
 		var got []finding
-		d := &doctor{cfg: Config{Fleet: fleet}, texts: doctorEnglish, report: func(f finding) { got = append(got, f) }}
+		d := &doctor{cfg: Config{Fleet: fleet}, clock: device.NewClock(time.Time{}), texts: doctorEnglish, report: func(f finding) { got = append(got, f) }}
 		d.checkBrokers(t.Context())
 		if len(got) != 1 || got[0].Code != want {
 			t.Errorf("got %+v, want %s", got, want)
