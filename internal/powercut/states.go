@@ -37,9 +37,9 @@ func (r Recording) intervals() (writes []Write, told []string, all []interval) {
 
 // Each makes at most budget different states of the file, spread over the whole
 // recording, in the file at path, which must be as it was when the recording
-// began. check is called for each with what had been told at most; the file is
-// as it must be again when Each returns. It returns how many states there were
-// and the errors of check, at most one for each interval.
+// began. check is called for each with what had been told at most. Afterwards the
+// file holds what is durable for certain at the end of the recording. Each returns
+// how many states there were and the errors of check, at most one for each interval.
 func (r Recording) Each(path string, budget int, rng *rand.Rand, check func(told []string) error) (states int, faults []error, err error) {
 	file, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
