@@ -16,7 +16,7 @@ demo: ## the whole terminal on this machine, nothing to set up
 	go run ./cmd/agent demo
 
 build: ## the agent and the hub for this machine: ./ssg-agent ./ssg-hub
-	CGO_ENABLED=0 go build -trimpath -o ssg-agent ./cmd/agent
+	CGO_ENABLED=0 go build -trimpath -tags nethttpomithttp2 -o ssg-agent ./cmd/agent
 	CGO_ENABLED=0 go build -trimpath -o ssg-hub ./cmd/hub
 
 dist: ## agent and hub for all boards, with checksums and bills of materials: dist/

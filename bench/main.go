@@ -183,7 +183,7 @@ func (e *env) build(ctx context.Context) (string, error) {
 
 // compile builds the agent for a target given by environment variables.
 func (e *env) compile(ctx context.Context, out string, strip bool, target []string) error {
-	args := []string{"build", "-trimpath", "-buildvcs=false"}
+	args := []string{"build", "-trimpath", "-buildvcs=false", "-tags=nethttpomithttp2"} // as scripts/cross-build.sh
 	if strip {
 		args = append(args, "-ldflags=-s -w -buildid=")
 	}

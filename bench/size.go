@@ -69,18 +69,6 @@ func (e *env) anatomy(ctx context.Context, s *section, stripped int64) error {
 	if err != nil {
 		return err
 	}
-	if slices.Contains(slices.Collect(maps.Values(own)), tzdata) {
-		// One string of the program, which no symbol names.
-		root, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
-		if err != nil {
-			return fmt.Errorf("go env: %w", err)
-		}
-		zip, err := os.Stat(filepath.Join(strings.TrimSpace(string(root)), "lib", "time", "zoneinfo.zip"))
-		if err != nil {
-			return err
-		}
-		w.data[tzdata] += zip.Size()
-	}
 	type row struct {
 		name string
 		size int64
@@ -116,7 +104,7 @@ func (e *env) anatomy(ctx context.Context, s *section, stripped int64) error {
 
 // modules maps every package of the agent to the part it belongs to.
 func (e *env) modules(ctx context.Context, target []string) (map[string]string, error) {
-	cmd := exec.CommandContext(ctx, "go", "list", "-deps", "-f", "{{.ImportPath}} {{with .Module}}{{.Path}}{{end}}", "./cmd/agent")
+	cmd := exec.CommandContext(ctx, "go", "list", "-deps", "-f", "{{.ImportPath}} {{with .Module}}{{.Path}}{{end}}", "-tags=nethttpomithttp2", "./cmd/agent")
 	cmd.Dir, cmd.Env = e.root, append(append(os.Environ(), "CGO_ENABLED=0"), target...)
 	raw, err := cmd.Output()
 	if err != nil {
@@ -140,8 +128,6 @@ func part(path, module string) string {
 	}
 	first, _, _ := strings.Cut(strings.TrimPrefix(path, "vendor/"), "/")
 	switch {
-	case path == "time/tzdata":
-		return tzdata
 	case first == "crypto" || strings.HasPrefix(path, "vendor/golang.org/x/crypto"):
 		return "Go: crypto, TLS"
 	case first == "net" || first == "mime" || strings.HasPrefix(path, "vendor/golang.org/x/net"):
@@ -154,10 +140,7 @@ func part(path, module string) string {
 	return "Go: all other packages"
 }
 
-const (
-	tzdata  = "Go: time zones"
-	noOwner = ""
-)
+const noOwner = ""
 
 // weights is what parts have in a binary, in bytes.
 type weights struct {

@@ -36,10 +36,10 @@ export CGO_ENABLED=0 GOFLAGS=-mod=readonly GOWORK=off GOEXPERIMENT= GOAMD64=v1 G
 
 cp LICENSE THIRD_PARTY_LICENSES.md "$out/"
 files=(LICENSE THIRD_PARTY_LICENSES.md)
-# build PROGRAM FOLDER PLATFORM
+# build PROGRAM FOLDER PLATFORM TAGS
 build() {
 	local name=$1-$3
-	go build -trimpath -buildvcs=false \
+	go build -trimpath -buildvcs=false -tags "$4" \
 		-ldflags "-s -w -X main.version=$version -X main.commit=$commit -X main.commitTime=$time" \
 		-o "$out/$name" "$2"
 	GOOS= GOARCH= GOARM= go run ./scripts/notices -sbom "$out/$name" -version "$version" >"$out/$name.cdx.json"
@@ -53,8 +53,9 @@ for target in "${targets[@]}"; do
 	*) echo "cross-build: unknown target $target; see the head of $0" >&2; exit 2 ;;
 	esac
 	export GOOS=$os GOARCH=$arch GOARM=${variant#v}
-	build ssg-agent ./cmd/agent "$os-$arch$variant"
-	[ "$target" = linux/arm/v6 ] || build ssg-hub ./cmd/hub "$os-$arch$variant"
+	# The agent speaks HTTP/1 alone (providers.NewTransport), and HTTP/2 is 450 KiB.
+	build ssg-agent ./cmd/agent "$os-$arch$variant" nethttpomithttp2
+	[ "$target" = linux/arm/v6 ] || build ssg-hub ./cmd/hub "$os-$arch$variant" ""
 done
 (cd "$out" && sha256sum "${files[@]}" >SHA256SUMS)
 echo "cross-build: $version ($commit) in $out"

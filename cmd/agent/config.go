@@ -3,11 +3,11 @@ package main
 import (
 	"os"
 	"time"
-	_ "time/tzdata" // boards without zone data still know their merchants' midnight
 
 	"github.com/ssg-safe/agent/internal/config"
 	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/redact"
+	"github.com/ssg-safe/agent/zone"
 )
 
 // The structs below are the schema of the configuration file: their tags are its
@@ -83,7 +83,8 @@ type MerchantConfig struct {
 	// Lines at the head of every slip, such as the address. 48 characters fit on
 	// 80 mm paper, 32 on 58 mm.
 	Header []string `toml:"header" max:"6"`
-	// The zone whose midnight counts; an IANA name.
+	// The zone whose midnight counts; an IANA name. A machine without a zone
+	// database knows Brazil's.
 	TimeZone string `toml:"time_zone" default:"America/Sao_Paulo"`
 	// The hour at which the business day ends and is closed. One until noon ends
 	// the day before ("03:00" for a bar), one after noon begins the next day.
@@ -331,11 +332,11 @@ func (c Config) Provider(name string) (ProviderConfig, bool) {
 // Zone is the merchant's time zone; UTC when its name is not valid, which
 // [Config.Validate] reports.
 func (m MerchantConfig) Zone() *time.Location {
-	zone, err := time.LoadLocation(m.TimeZone)
+	z, err := zone.Load(m.TimeZone)
 	if err != nil {
 		return time.UTC
 	}
-	return zone
+	return z
 }
 
 // TimeOfDay is an hour and minute, counted from midnight.

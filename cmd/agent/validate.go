@@ -9,12 +9,12 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/ssg-safe/agent/exposure"
 	"github.com/ssg-safe/agent/internal/config"
 	"github.com/ssg-safe/agent/pix"
 	"github.com/ssg-safe/agent/printer"
+	"github.com/ssg-safe/agent/zone"
 )
 
 // problems collects what Validate finds.
@@ -116,8 +116,8 @@ func (m MerchantConfig) validate(ps *problems, at string) {
 			ps.fail(fmt.Sprintf("%s.header[%d]", at, i), "is longer than 48 characters, the width of 80 mm paper", "write it as two lines")
 		}
 	}
-	if _, err := time.LoadLocation(m.TimeZone); err != nil || m.TimeZone == "" || m.TimeZone == "Local" {
-		ps.fail(at+".time_zone", "is no time zone", `write an IANA name: "America/Sao_Paulo", "America/Manaus", "America/Rio_Branco", "America/Noronha"`)
+	if _, err := zone.Load(m.TimeZone); err != nil {
+		ps.fail(at+".time_zone", "is no time zone that this machine knows", `write an IANA name: "America/Sao_Paulo", "America/Manaus", "America/Rio_Branco", "America/Noronha"; zones outside Brazil need the machine's zone database (Debian: tzdata)`)
 	}
 }
 

@@ -195,6 +195,23 @@ func receiverOf(d *ast.FuncDecl) (string, bool) {
 	}
 }
 
+// locations lists where time zones are looked up without package zone.
+func locations(fset *token.FileSet, files []file) []string {
+	var found []string
+	for _, f := range files {
+		if f.test || f.pkg == "zone" {
+			continue
+		}
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			if id, ok := n.(*ast.Ident); ok && id.Name == "LoadLocation" {
+				found = append(found, fset.Position(id.Pos()).String())
+			}
+			return true
+		})
+	}
+	return found
+}
+
 // floats lists the uses of floating point types in the packages that handle
 // money. Constants such as a page's fill level have no type of their own, and
 // do not compile with an amount.

@@ -30,6 +30,9 @@ func TestTree(t *testing.T) {
 	for _, problem := range undocumented(fset, files) {
 		t.Error(problem)
 	}
+	for _, problem := range locations(fset, files) {
+		t.Errorf("%s: fails on a board without a zone database; use package zone", problem)
+	}
 	for _, problem := range floats(fset, files) {
 		t.Errorf("%s: amounts are whole centavos, and floating point loses them", problem)
 	}
@@ -74,6 +77,7 @@ func TestRulesCatch(t *testing.T) {
 		{"no C and no plugins", "device/x.go", "C"},
 		{"no C and no plugins", "device/x_test.go", "unsafe"},
 		{"one logger", "terminal/x_test.go", "log"},
+		{"one zone table", "providers/ssg/x_test.go", "time/tzdata"},
 		{"no superseded packages", "pix/x_test.go", "math/rand"},
 		{"no assertion libraries", "pix/x_test.go", "github.com/stretchr/testify/require"},
 		{"systemd by datagram only", "internal/supervise/x.go", "github.com/coreos/go-systemd/v22/dbus"},
@@ -145,6 +149,19 @@ func TestLoadSkipsWhatIsNotTheModule(t *testing.T) {
 	})
 	if err != nil || len(files) != 1 || files[0].name != "pix/x.go" {
 		t.Errorf("loaded %v, %v", files, err)
+	}
+}
+
+func TestLocationsCatches(t *testing.T) {
+	fset, files, err := load(fstest.MapFS{
+		"providers/x/a.go": {Data: []byte("package x\n\nimport \"time\"\n\nvar _, _ = time.LoadLocation(\"UTC\")\n")},
+		"zone/a.go":        {Data: []byte("package zone\n\nimport \"time\"\n\nvar _, _ = time.LoadLocation(\"UTC\")\n")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := locations(fset, files); len(got) != 1 || got[0] != "providers/x/a.go:5:17" {
+		t.Errorf("got %q", got)
 	}
 }
 

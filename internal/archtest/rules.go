@@ -22,7 +22,7 @@ type rule struct {
 
 var (
 	// values are pure: they compute, and neither know a device nor wait.
-	values = []string{"money", "pix/...", "redact", "exposure"}
+	values = []string{"money", "pix/...", "redact", "exposure", "zone"}
 	// core decides about money.
 	core = append([]string{"charge/...", "closing/...", "payout/...", "ledger/...", "queue/...", "store/..."}, values...)
 	// moneyPackages may hold no floating point. pix/qr is geometry of pictures,
@@ -150,6 +150,11 @@ var rules = []rule{
 		name: "one logger",
 		of:   []string{"..."}, never: []string{"log"}, tests: true,
 		why: "log/slog redacts by type and keeps levels; the old package prints whatever it is given",
+	},
+	{
+		name: "one zone table",
+		of:   []string{"..."}, never: []string{"time/tzdata"}, tests: true,
+		why: "Go's zone database is 400 KiB of the smallest binary, and a test that links it passes where a board fails; package zone knows Brazil's",
 	},
 	{
 		name: "no superseded packages",

@@ -24,7 +24,7 @@ func (l *line) used() bool { return len(l.cells) > 0 }
 func (m *machine) char(p *Printer, b byte) {
 	r := rune(b)
 	if b >= 0x80 {
-		r = m.page.DecodeByte(b)
+		r = m.page[b-0x80]
 	}
 	if r == utf8.RuneError {
 		p.problem("character that the code page lacks")

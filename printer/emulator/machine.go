@@ -2,8 +2,6 @@ package emulator
 
 import (
 	"fmt"
-
-	"golang.org/x/text/encoding/charmap"
 )
 
 const (
@@ -22,7 +20,7 @@ type machine struct {
 	left int64  // bytes of data that belong to the command before
 	data func(b byte)
 
-	page    *charmap.Charmap
+	page    *codePage
 	style   style
 	align   byte
 	spacing int // rows from line to line
@@ -45,7 +43,7 @@ const defaultSpacing = 30
 func (m *machine) reset(p *Printer) {
 	*m = machine{
 		cmd:     m.cmd[:0],
-		page:    charmap.CodePage437,
+		page:    pages[0],
 		style:   style{wide: 1, tall: 1},
 		spacing: defaultSpacing,
 		width:   p.cfg.Dots,
@@ -235,13 +233,6 @@ var commands = map[[2]byte]command{
 func le(a []byte) int { return int(a[0]) | int(a[1])<<8 }
 
 func (m *machine) codePage(p *Printer, a []byte) {
-	pages := map[byte]*charmap.Charmap{
-		0:  charmap.CodePage437,
-		2:  charmap.CodePage850,
-		3:  charmap.CodePage860,
-		16: charmap.Windows1252,
-		19: charmap.CodePage858,
-	}
 	if page, ok := pages[a[0]]; ok {
 		m.page = page
 	} else {

@@ -15,6 +15,7 @@ import (
 	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/redact"
+	"github.com/ssg-safe/agent/zone"
 )
 
 // EventKind is what a webhook is about.
@@ -157,10 +158,7 @@ func parseEvent(body []byte) (Event, error) {
 	if e.Amount != nil && *e.Amount < 0 {
 		return Event{}, errors.New("a negative amount")
 	}
-	var err error
-	if e.At, err = localTime(string(n.Approved), string(n.Paid)); err != nil {
-		return Event{}, err
-	}
+	e.At = localTime(string(n.Approved), string(n.Paid))
 	sum := sha256.Sum256([]byte(string(e.Kind) + "\n" + e.Reference + "\n" + e.TransactionID + "\n" + strings.ToLower(e.Word)))
 	e.Key = hex.EncodeToString(sum[:])
 	return e, nil
@@ -172,19 +170,14 @@ func isObject(data json.RawMessage) bool {
 }
 
 // localTime is the first of the texts that is a time; zero: none. One without a
-// zone is São Paulo's, as the upstream's are. The error says that the machine does
-// not know that zone (import time/tzdata).
-func localTime(texts ...string) (time.Time, error) {
-	zone, err := time.LoadLocation("America/Sao_Paulo")
-	if err != nil {
-		return time.Time{}, err
-	}
+// zone is São Paulo's, as the upstream's are.
+func localTime(texts ...string) time.Time {
 	for _, s := range texts {
 		for _, layout := range []string{time.DateTime, "2006-01-02T15:04:05", time.RFC3339} {
-			if t, err := time.ParseInLocation(layout, s, zone); err == nil {
-				return t.UTC(), nil
+			if t, err := time.ParseInLocation(layout, s, zone.SaoPaulo()); err == nil {
+				return t.UTC()
 			}
 		}
 	}
-	return time.Time{}, nil
+	return time.Time{}
 }

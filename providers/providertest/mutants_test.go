@@ -13,7 +13,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-	_ "time/tzdata"
 
 	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/providers"

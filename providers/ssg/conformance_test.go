@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"testing"
 	"time"
-	_ "time/tzdata"
 
 	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/providers"

@@ -45,6 +45,7 @@ import (
 	"github.com/ssg-safe/agent/providers/internal/brcode"
 	"github.com/ssg-safe/agent/providers/internal/oauth"
 	"github.com/ssg-safe/agent/redact"
+	"github.com/ssg-safe/agent/zone"
 )
 
 // Name is the adapter's configuration name.
@@ -74,14 +75,9 @@ var (
 )
 
 // New returns an adapter. It sends nothing yet. The error is that of
-// [Config.Validate], or says that the provider's time zone is not known to this
-// machine (import time/tzdata). A nil logger discards.
+// [Config.Validate]. A nil logger discards.
 func New(cfg Config, transport http.RoundTripper, log *slog.Logger) (*Client, error) {
 	if err := cfg.Validate(); err != nil {
-		return nil, err
-	}
-	zone, err := time.LoadLocation("America/Sao_Paulo")
-	if err != nil {
 		return nil, err
 	}
 	if log == nil {
@@ -95,7 +91,7 @@ func New(cfg Config, transport http.RoundTripper, log *slog.Logger) (*Client, er
 		rate = DefaultRequestsPerSecond
 	}
 	c := &Client{
-		cfg: &cfg, base: strings.TrimRight(cfg.BaseURL, "/"), zone: zone, log: log,
+		cfg: &cfg, base: strings.TrimRight(cfg.BaseURL, "/"), zone: zone.SaoPaulo(), log: log,
 		http: providers.HTTP{Provider: Name, Transport: transport, UserAgent: cfg.UserAgent, Log: log},
 	}
 	c.calls = oauth.New(oauth.Config{HTTP: &c.http, Rate: rate, Token: c.tokenCall, Failure: parseFailure, Address: "base_url"})

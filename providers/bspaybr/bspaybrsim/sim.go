@@ -49,6 +49,7 @@ import (
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/providers/simkit"
 	"github.com/ssg-safe/agent/redact"
+	"github.com/ssg-safe/agent/zone"
 )
 
 // The simulator's routes, as fault rules and the request log name them.
@@ -179,12 +180,8 @@ func New(o Options) (*Sim, error) {
 	if o.PayFraction < 0 || o.PayFraction > 1 {
 		return nil, fmt.Errorf("fraction of charges to pay: %v does not lie between 0 and 1", o.PayFraction)
 	}
-	zone, err := time.LoadLocation("America/Sao_Paulo")
-	if err != nil {
-		return nil, fmt.Errorf("load the provider's time zone: %w", err)
-	}
 	s := &Sim{
-		opts: o, zone: zone, log: o.Logger, transactions: map[string]*transaction{},
+		opts: o, zone: zone.SaoPaulo(), log: o.Logger, transactions: map[string]*transaction{},
 		payee: simkit.Payee{Host: o.LocationHost, Name: cmp.Or(o.PayeeName, "LOJA SIMULADA LTDA"), City: cmp.Or(o.PayeeCity, "SAO PAULO")},
 		kit:   simkit.Kit{Script: simkit.NewScript(o.Seed, Routes(), Faults()), Log: simkit.NewLog()},
 	}
@@ -192,6 +189,7 @@ func New(o Options) (*Sim, error) {
 	if err := s.kit.Script.Set(o.Faults...); err != nil {
 		return nil, err
 	}
+	var err error
 	s.journal, err = simkit.OpenJournal(o.Dir, "bspaybr-ledger.jsonl", func(line []byte) error {
 		var t transaction
 		if err := json.Unmarshal(line, &t); err != nil {

@@ -52,6 +52,7 @@ import (
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/providers/simkit"
 	"github.com/ssg-safe/agent/redact"
+	"github.com/ssg-safe/agent/zone"
 )
 
 // The simulator's routes, as fault rules and the request log name them.
@@ -193,12 +194,8 @@ func New(o Options) (*Sim, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	zone, err := time.LoadLocation("America/Sao_Paulo")
-	if err != nil {
-		return nil, fmt.Errorf("load the provider's time zone: %w", err)
-	}
 	s := &Sim{
-		opts: o, payee: simkit.Payee{Host: o.LocationHost, Name: o.PayeeName, City: o.PayeeCity}, zone: zone, log: o.Logger,
+		opts: o, payee: simkit.Payee{Host: o.LocationHost, Name: o.PayeeName, City: o.PayeeCity}, zone: zone.SaoPaulo(), log: o.Logger,
 		tokens: map[string]time.Time{}, charges: map[string]*charge{},
 		kit: simkit.Kit{
 			Script: simkit.NewScript(o.Seed, Routes(), Faults()),
@@ -208,6 +205,7 @@ func New(o Options) (*Sim, error) {
 	if err := s.kit.Script.Set(o.Faults...); err != nil {
 		return nil, err
 	}
+	var err error
 	s.journal, err = simkit.OpenJournal(o.Dir, "ssg-ledger.jsonl", func(line []byte) error {
 		var r record
 		if err := json.Unmarshal(line, &r); err != nil {
