@@ -54,7 +54,7 @@ var bacenFamily = family{
 	own:   func(p ProviderConfig) bool { return p.Bacen != nil },
 	check: checkBacen,
 	sim: simulation{
-		routes: bacensim.Routes(), faults: bacensim.Faults(), modes: []string{"no-code", "refuse-again", "ignore-txid"}, tokenLife: time.Hour,
+		rules: bacensim.Vocabulary(), modes: []string{"no-code", "refuse-again", "ignore-txid"}, tokenLife: time.Hour,
 		open: func(o simOptions) (simulator, error) {
 			return bacensim.New(bacensim.Options{
 				Dir: o.dir, Seed: o.seed, PayAfter: o.payAfter, PayFraction: o.payFraction, TokenLife: o.tokenLife,

@@ -35,7 +35,7 @@ var bspayFamily = family{
 	own:   func(p ProviderConfig) bool { return p.Bspay != nil },
 	check: checkBspay,
 	sim: simulation{
-		routes: bspaysim.Routes(), faults: bspaysim.Faults(), modes: []string{"conflict", "ignore-filters", "bare-rows"}, tokenLife: time.Hour,
+		rules: bspaysim.Vocabulary(), modes: []string{"conflict", "ignore-filters", "bare-rows"}, tokenLife: time.Hour,
 		open: func(o simOptions) (simulator, error) {
 			return bspaysim.New(bspaysim.Options{
 				Dir: o.dir, Seed: o.seed, PayAfter: o.payAfter, PayFraction: o.payFraction, TokenLife: o.tokenLife,

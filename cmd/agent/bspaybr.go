@@ -39,7 +39,7 @@ var bspaybrFamily = family{
 	own:   func(p ProviderConfig) bool { return p.Bspaybr != nil },
 	check: checkBspaybr,
 	sim: simulation{
-		routes: bspaybrsim.Routes(), faults: bspaybrsim.Faults(), modes: []string{"json", "open-status", "picture", "external-id", "blank-errors"},
+		rules: bspaybrsim.Vocabulary(), modes: []string{"json", "open-status", "picture", "external-id", "blank-errors"},
 		open: func(o simOptions) (simulator, error) {
 			return bspaybrsim.New(bspaybrsim.Options{
 				Dir: o.dir, Seed: o.seed, PayAfter: o.payAfter, PayFraction: o.payFraction,

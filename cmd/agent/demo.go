@@ -215,7 +215,7 @@ func (f family) demoLedger(dir string) string { return filepath.Join(dir, "simul
 func openDemoSim(dir string, f demoFlags, kind family, log *slog.Logger) (simulator, error) {
 	rules, err := simkit.ParseRules(f.faults)
 	if err == nil {
-		err = kind.sim.checkFaults(rules)
+		err = kind.sim.rules.Check(rules...)
 	}
 	if err != nil {
 		return nil, usageError{fmt.Errorf("--faults: %w", err)}

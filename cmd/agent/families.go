@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -47,9 +48,9 @@ type family struct {
 
 // simulation is a family's simulator, and the configuration that belongs to it.
 type simulation struct {
-	// routes and faults are what a rule of the fault script may name besides the
-	// faults of package simkit; modes what --mode may say.
-	routes, faults, modes []string
+	// rules is what the fault script can say, modes what --mode can.
+	rules simkit.Vocabulary
+	modes []string
 	// tokenLife is how long a token holds unless the command line says so; 0: there
 	// are none.
 	tokenLife time.Duration
@@ -67,6 +68,11 @@ type simulation struct {
 type simulator interface {
 	http.Handler
 	io.Closer
+}
+
+// reporter is a simulator that reports events by webhooks.
+type reporter interface {
+	Deliver(ctx context.Context, to string, over http.RoundTripper) error
 }
 
 // codePayer is a simulator with a payer who scans codes that no provider made. He
@@ -109,11 +115,6 @@ func familyNames() string {
 		names = append(names, f.name)
 	}
 	return strings.Join(names, ", ")
-}
-
-// checkFaults refuses rules that the simulator would not understand.
-func (s simulation) checkFaults(rules []simkit.Rule) error {
-	return simkit.NewScript(0, s.routes, s.faults).Set(rules...)
 }
 
 // checkModes refuses modes that the simulator does not have.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/providers/simkit"
 )
 
@@ -29,7 +30,7 @@ type simFlags struct {
 	seed                          uint64
 	asJSON                        bool
 	modes                         []string
-	locationHost                  string
+	locationHost, webhooks        string
 }
 
 func newSimCmd(g *globals) *cobra.Command {
@@ -70,6 +71,17 @@ echo (about another charge), code=crc|cut|gui|amount|host|foreign_key|recurrence
 (the BR Code). "@FILE" reads the rules from a file; a JSON array of rules is
 understood too.
 
+With --webhooks URL the provider reports what happens by webhooks, signed with
+secrets that docs/providers.md lists. One that has a callback address of its own
+goes to that path at the URL's host, the others to the URL. What is not answered
+by 2xx within ten seconds comes again as the provider does it. Rules of the route
+webhook spoil them on their way or as such:
+
+  drop, duplicate, duplicate=6 (at once), reorder, delay=30s, form=FORM
+
+` + simSpoils() + `
+GET /sim/webhooks shows what is due, GET /sim/deliveries what was attempted.
+
 Control: GET /sim/state, /sim/ledger, /sim/requests, /sim/faults; PUT and DELETE
 /sim/faults; POST /sim/charges/ID/pay, /sim/charges/ID/expire, /sim/tokens/revoke;
 with a printer POST /sim/printer/EVENT: close-cover, end-paper, load-paper,
@@ -79,6 +91,7 @@ Everyone who reaches the address can use it: keep it on this machine.
 Exit codes: 0 interrupted, 1 failed, 2 wrong usage.`,
 		Example: `  ssg-agent sim
   ssg-agent sim --dir /tmp/sim --faults 'create:drop_after@0.05,status:latency=50ms..2s'
+  ssg-agent sim --provider bspay --webhooks http://127.0.0.1:8090/wh/bspay --faults 'webhook:duplicate@0.2'
   ssg-agent sim --printer /tmp/ssg-agent-simulator/printer
   curl -X POST http://127.0.0.1:8089/sim/charges/ID/pay
   curl -X POST http://127.0.0.1:8089/sim/printer/end-paper`,
@@ -103,6 +116,7 @@ Exit codes: 0 interrupted, 1 failed, 2 wrong usage.`,
 	fs.StringSliceVar(&f.modes, "mode", nil, "how the provider behaves where its kind differs: "+simModes())
 	fs.DurationVar(&f.tokenLife, "token-life", 0, "how long a token holds (default: as the provider's)")
 	fs.StringVar(&f.locationHost, "location-host", "", "host in the location of the codes (default: the simulator's)")
+	fs.StringVar(&f.webhooks, "webhooks", "", "send webhooks to this `URL` (default: none are sent)")
 	fs.BoolVar(&f.asJSON, "json", false, "print one line of JSON instead of text")
 	return cmd
 }
@@ -129,6 +143,15 @@ func serveSim(ctx context.Context, g *globals, f simFlags) error {
 	if err != nil {
 		return usageError{fmt.Errorf("sim: --provider: %w", err)}
 	}
+	if f.webhooks != "" {
+		err := simkit.CheckTarget(f.webhooks)
+		if len(kind.sim.rules.Forms) == 0 {
+			err = fmt.Errorf("%s sends none", kind.name)
+		}
+		if err != nil {
+			return usageError{fmt.Errorf("sim: --webhooks: %w", err)}
+		}
+	}
 	switch {
 	case f.payAfter < 0:
 		return usageError{errors.New("sim: --pay-after: want 0 or more")}
@@ -146,7 +169,7 @@ func serveSim(ctx context.Context, g *globals, f simFlags) error {
 	}
 	rules, err := readRules(f.faults)
 	if err == nil {
-		err = kind.sim.checkFaults(rules)
+		err = kind.sim.rules.Check(rules...)
 	}
 	if err != nil {
 		return usageError{fmt.Errorf("sim: --faults: %w", err)}
@@ -187,7 +210,20 @@ func serveSim(ctx context.Context, g *globals, f simFlags) error {
 		l.Close() // the output failed
 		return fmt.Errorf("sim: %w", err)
 	}
-	return serveUntil(ctx, l, handler)
+	ctx, stop := context.WithCancel(ctx)
+	reported := make(chan error, 1)
+	go func() {
+		defer stop() // without webhooks there is nothing to serve for
+		if r, ok := sim.(reporter); ok && f.webhooks != "" {
+			reported <- r.Deliver(ctx, f.webhooks, providers.NewTransport(nil))
+			return
+		}
+		<-ctx.Done()
+		reported <- nil
+	}()
+	err = serveUntil(ctx, l, handler)
+	stop()
+	return errors.Join(err, <-reported)
 }
 
 // serveUntil serves until ctx ends, then lets requests under way finish. What
@@ -249,7 +285,18 @@ Control: GET %s/sim/state; Ctrl-C ends it.
 func simRoutes() string {
 	var b strings.Builder
 	for _, f := range families {
-		fmt.Fprintf(&b, "  %-9s %s\n", f.name, strings.Join(f.sim.routes, ", "))
+		fmt.Fprintf(&b, "  %-9s %s\n", f.name, strings.Join(f.sim.rules.Routes, ", "))
+	}
+	return b.String()
+}
+
+// simSpoils lists the forms and faults of webhooks, for the help.
+func simSpoils() string {
+	var b strings.Builder
+	for _, f := range families {
+		if v := f.sim.rules; len(v.Forms) > 0 {
+			fmt.Fprintf(&b, "  %-9s %s; form=%s\n", f.name, strings.Join(v.Spoils, ", "), strings.Join(v.Forms, "|"))
+		}
 	}
 	return b.String()
 }

@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -17,9 +19,11 @@ import (
 
 	"github.com/ssg-safe/agent/internal/config"
 	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/providers/bspay"
 	"github.com/ssg-safe/agent/providers/simkit"
 	"github.com/ssg-safe/agent/providers/ssg"
 	"github.com/ssg-safe/agent/redact"
+	"github.com/ssg-safe/agent/terminal"
 )
 
 // simRun is a running `ssg-agent sim`.
@@ -64,6 +68,23 @@ func (s *simRun) client(t *testing.T) *ssg.Client {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// route is an adapter made of the configuration that sim prints.
+func (s *simRun) route(t *testing.T) (terminal.Route, error) {
+	t.Helper()
+	f, err := familyOf(s.hello.Provider)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, p, err := f.simulated(s.hello.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.RequestsPerSecond = 1000
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	return openRoute(Config{Merchants: []MerchantConfig{m}, Providers: []ProviderConfig{p}}, p, transport, nil, slog.New(slog.DiscardHandler))
 }
 
 func (s *simRun) end(t *testing.T) {
@@ -115,6 +136,50 @@ func TestSim(t *testing.T) {
 		t.Errorf("got status %s, want paid", ch.Status)
 	}
 	second.end(t)
+}
+
+// TestSimWebhooks: a payment is reported to a real address, signed, in the form and
+// with the faults that the script says.
+func TestSimWebhooks(t *testing.T) {
+	type hook struct {
+		path  string
+		event bspay.Event
+		err   error
+	}
+	got := make(chan hook)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		h := hook{path: r.URL.Path, err: err}
+		if err == nil {
+			h.event, h.err = bspay.ParseWebhook(r.Header, body, bspay.WebhookSecrets{Webhook: "sim-webhook-secret"}, time.Now())
+		}
+		if h.err != nil {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+		select {
+		case got <- h:
+		case <-t.Context().Done():
+		}
+	}))
+	defer server.Close()
+	s := runSim(t, "--provider", "bspay", "--pay-after", "1ns", "--webhooks", server.URL+"/wh", "--faults", "webhook:form=webhook,webhook:duplicate=2")
+	route, err := s.route(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ch, err := route.CreateCharge(t.Context(), simIntent())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := route.GetCharge(t.Context(), providers.Ref{Charge: simIntent().ID, Attempt: 1, ProviderID: ch.ProviderID}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if h := <-got; h.err != nil || h.path != "/wh" || h.event.Kind != bspay.CashinConfirmed || h.event.TransactionID != ch.ProviderID {
+			t.Errorf("got %+v", h)
+		}
+	}
+	s.end(t)
 }
 
 // TestSimEndsUnderWay: an interrupt does not wait for the delays of the fault
@@ -173,6 +238,9 @@ func TestSimUsage(t *testing.T) {
 		{"--pay-after -1s", "--pay-after"},
 		{"--token-life 1ms", "--token-life"},
 		{"--mode other", "want one of strict"},
+		{"--webhooks http://127.0.0.1/wh", "ssg sends none"},
+		{"--provider bspay --webhooks hub", "want a URL"},
+		{"--provider bspay --faults webhook:cut", "no such fault of webhooks"},
 		{"extra", "unknown command"},
 		{"--bogus", "unknown flag"},
 	} {

@@ -27,7 +27,7 @@ var ssgFamily = family{
 		}
 	},
 	sim: simulation{
-		routes: ssgsim.Routes(), faults: ssgsim.Faults(), modes: []string{"strict"}, tokenLife: 365 * 24 * time.Hour,
+		rules: ssgsim.Vocabulary(), modes: []string{"strict"}, tokenLife: 365 * 24 * time.Hour,
 		open: func(o simOptions) (simulator, error) {
 			return ssgsim.New(ssgsim.Options{
 				Dir: o.dir, Seed: o.seed, PayAfter: o.payAfter, PayFraction: o.payFraction, TokenLife: o.tokenLife,

@@ -147,7 +147,7 @@ func TestWebhooks(t *testing.T) {
 			t.Fatalf("got payouts %+v", sim.Payouts())
 		}
 		keys := map[string]bool{}
-		for _, form := range bspaybrsim.Forms() {
+		for _, form := range bspaybrsim.Vocabulary().Forms {
 			all := sim.Webhooks(form, "")
 			if len(all) != 2 {
 				t.Fatalf("%s: %d webhooks, want 2", form, len(all))
@@ -170,10 +170,14 @@ func TestWebhooks(t *testing.T) {
 				}
 				keys[e.Key] = true
 			}
-			for _, fault := range bspaybrsim.WebhookFaults() {
+			for _, fault := range bspaybrsim.Vocabulary().Spoils {
+				want := ErrSignature
+				if fault == bspaybrsim.UnknownEvent {
+					want = ErrMalformed
+				}
 				for _, d := range sim.Webhooks(form, fault) {
-					if e, err := ParseWebhook(d.Header, []byte(d.Body), webhookSecret); !errors.Is(err, ErrSignature) || e != (Event{}) {
-						t.Errorf("%s, %s: got %+v (%v), want ErrSignature", form, fault, e, err)
+					if e, err := ParseWebhook(d.Header, []byte(d.Body), webhookSecret); !errors.Is(err, want) || e != (Event{}) {
+						t.Errorf("%s, %s: got %+v (%v), want %v", form, fault, e, err, want)
 					}
 				}
 			}

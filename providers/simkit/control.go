@@ -31,11 +31,11 @@ type Ledger interface {
 //	GET  /sim/requests             the request log
 func (k *Kit) Control(mux *http.ServeMux, l Ledger) {
 	Show(mux, "/sim/ledger", func() any { return l.Charges() })
-	Show(mux, "/sim/requests", func() any { return k.Log.Requests() })
-	Show(mux, "/sim/faults", func() any { return k.Script.Rules() })
+	Show(mux, "/sim/requests", func() any { return k.log.Requests() })
+	Show(mux, "/sim/faults", func() any { return k.script.Rules() })
 	Act(mux, "POST /sim/charges/{id}/pay", func(r *http.Request) error { return l.Pay(r.PathValue("id")) })
 	Act(mux, "POST /sim/charges/{id}/expire", func(r *http.Request) error { return l.Expire(r.PathValue("id")) })
-	Act(mux, "DELETE /sim/faults", func(*http.Request) error { return k.Script.Set() })
+	Act(mux, "DELETE /sim/faults", func(*http.Request) error { return k.script.Set() })
 	Act(mux, "PUT /sim/faults", func(r *http.Request) error {
 		text, err := io.ReadAll(io.LimitReader(r.Body, providers.MaxBody))
 		if err != nil {
@@ -45,7 +45,7 @@ func (k *Kit) Control(mux *http.ServeMux, l Ledger) {
 		if err != nil {
 			return err
 		}
-		return k.Script.Set(rules...)
+		return k.script.Set(rules...)
 	})
 }
 

@@ -1,6 +1,7 @@
 package simkit
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -75,10 +76,10 @@ func (r Rule) String() string {
 
 // validate reports every problem of the rule by itself; a [Script] also knows
 // the routes and the provider's own faults.
-func (r Rule) validate(routes, extra []string) error {
+func (r Rule) validate(v Vocabulary) error {
 	var errs []error
-	if r.Route != "*" && !slices.Contains(routes, r.Route) {
-		errs = append(errs, fmt.Errorf("fault %q: no route %q; routes are *, %s", r, r.Route, strings.Join(routes, ", ")))
+	if r.Route != "*" && !slices.Contains(v.routes(), r.Route) {
+		errs = append(errs, fmt.Errorf("fault %q: no route %q; routes are *, %s", r, r.Route, strings.Join(v.routes(), ", ")))
 	}
 	if r.Chance < 0 || r.Chance > 1 || r.Next < 0 || (r.Chance > 0 && r.Next > 0) {
 		errs = append(errs, fmt.Errorf("fault %q: want a chance in 0–1 or a count, not both", r))
@@ -87,6 +88,24 @@ func (r Rule) validate(routes, extra []string) error {
 		if !ok {
 			errs = append(errs, fmt.Errorf("fault %q: argument %q is not %s", r, r.Arg, want))
 		}
+	}
+	if r.Route == RouteWebhook {
+		switch r.Fault {
+		case Delay:
+			d, err := time.ParseDuration(r.Arg)
+			argument(err == nil && d >= 0, "a duration such as 7s")
+		case Duplicate:
+			n, err := strconv.Atoi(cmp.Or(r.Arg, "6"))
+			argument(err == nil && n > 1 && n <= 100, "a number from 2 to 100")
+		case Form:
+			argument(slices.Contains(v.Forms, r.Arg), "one of "+strings.Join(v.Forms, ", "))
+		default:
+			if all := slices.Concat(carrierKinds, v.Spoils); !slices.Contains(all, r.Fault) {
+				errs = append(errs, fmt.Errorf("fault %q: no such fault of webhooks; there are %s", r, strings.Join(all, ", ")))
+			}
+			argument(r.Arg == "", "allowed here")
+		}
+		return errors.Join(errs...)
 	}
 	status, statusErr := strconv.Atoi(r.Arg)
 	switch r.Fault {
@@ -103,8 +122,8 @@ func (r Rule) validate(routes, extra []string) error {
 	case DropBefore, HTML, Redirect, DropAfter, HTMLAfter, Truncate, Cut, Huge, Gzip:
 		argument(r.Arg == "", "allowed here")
 	default:
-		if !slices.Contains(extra, r.Fault) {
-			errs = append(errs, fmt.Errorf("fault %q: no such fault; faults are %s", r, strings.Join(slices.Concat(kinds, extra), ", ")))
+		if !slices.Contains(v.Faults, r.Fault) {
+			errs = append(errs, fmt.Errorf("fault %q: no such fault; faults are %s", r, strings.Join(slices.Concat(kinds, v.Faults), ", ")))
 		}
 	}
 	return errors.Join(errs...)
@@ -181,27 +200,48 @@ func between(arg string) (from, to time.Duration, err error) {
 // Script decides which faults a request meets. It is safe for concurrent use;
 // with one client and one seed it is the same every time.
 type Script struct {
-	routes, extra []string
+	words Vocabulary
 
 	mu    sync.Mutex
 	rng   *rand.Rand
 	rules []Rule
 }
 
-// NewScript returns an empty script for the routes of a simulator; extra names
-// the faults that the simulator itself carries out.
-func NewScript(seed uint64, routes, extra []string) *Script {
-	return &Script{rng: rand.New(rand.NewPCG(seed, 0x5ca1ab1e)), routes: routes, extra: extra}
+// Vocabulary is what the rules of a simulator can say.
+type Vocabulary struct {
+	// Routes are its routes, Faults those that it carries out itself, besides this
+	// package's.
+	Routes, Faults []string
+	// Forms are the forms of its webhooks, the usual one first, Spoils the ways in
+	// which they can be wrong; both empty: it has none.
+	Forms, Spoils []string
+}
+
+// Check reports every problem of the rules.
+func (v Vocabulary) Check(rules ...Rule) error {
+	var errs []error
+	for _, r := range rules {
+		errs = append(errs, r.validate(v))
+	}
+	return errors.Join(errs...)
+}
+
+func (v Vocabulary) routes() []string {
+	if len(v.Forms) == 0 {
+		return v.Routes
+	}
+	return append(slices.Clone(v.Routes), RouteWebhook)
+}
+
+// NewScript returns an empty script of a simulator.
+func NewScript(seed uint64, v Vocabulary) *Script {
+	return &Script{rng: rand.New(rand.NewPCG(seed, 0x5ca1ab1e)), words: v}
 }
 
 // Set replaces the script. All problems are reported at once, and then nothing
 // changes.
 func (s *Script) Set(rules ...Rule) error {
-	var errs []error
-	for _, r := range rules {
-		errs = append(errs, r.validate(s.routes, s.extra))
-	}
-	if err := errors.Join(errs...); err != nil {
+	if err := s.words.Check(rules...); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -253,7 +293,7 @@ func (s *Script) pick(route string) Faults {
 	faults := Faults{}
 	for i := range s.rules {
 		r := &s.rules[i]
-		if r.Route != "*" && r.Route != route {
+		if r.Route != route && (r.Route != "*" || route == RouteWebhook) {
 			continue
 		}
 		switch {

@@ -15,7 +15,10 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"time"
@@ -46,38 +49,69 @@ type Answer struct {
 	Body   []byte
 }
 
-// Kit is a simulator's fault script and request log. It is safe for concurrent
-// use.
-type Kit struct {
-	Script *Script
-	Log    *Log
-	// Refusal builds the provider's own error body for an HTTP status.
-	Refusal func(status int) Answer
+// JSON is an answer in JSON; body is of types that always have such a form.
+func JSON(status int, body any) Answer {
+	text, err := json.Marshal(body)
+	if err != nil {
+		panic(err) // the simulator's own types
+	}
+	return Answer{Status: status, Header: http.Header{"Content-Type": {"application/json"}}, Body: text}
 }
+
+// Pays draws by lot, the same every time, whether a payer pays the charge with
+// the id; share is how many do.
+func Pays(seed uint64, id string, share float64) bool {
+	h := sha256.Sum256(fmt.Appendf(nil, "payer %d %s", seed, id))
+	return rand.New(rand.NewChaCha8(h)).Float64() < share
+}
+
+// Kit is a simulator's fault script and its logs. It is safe for concurrent use.
+// Simulators embed it.
+type Kit struct {
+	script    *Script
+	log, sent *Log
+	refusal   func(status int) Answer
+}
+
+// NewKit returns a kit with the script of a simulator at its start. refusal builds
+// the provider's own error body for an HTTP status.
+func NewKit(seed uint64, v Vocabulary, refusal func(status int) Answer, faults ...Rule) (*Kit, error) {
+	k := &Kit{script: NewScript(seed, v), log: NewLog(), sent: NewLog(), refusal: refusal}
+	return k, k.script.Set(faults...)
+}
+
+// Script is the fault script.
+func (k *Kit) Script() *Script { return k.script }
+
+// Log is the log of requests.
+func (k *Kit) Log() *Log { return k.log }
+
+// Sent is the log of webhooks: every attempt, the event's id as its Route.
+func (k *Kit) Sent() *Log { return k.sent }
 
 // Serve answers one request of a route. commit does the work; faults of kinds
 // the kit does not know are its to obey.
 func (k *Kit) Serve(route string, w http.ResponseWriter, r *http.Request, commit func(Faults) Answer) {
-	faults := k.Script.pick(route)
+	faults := k.script.pick(route)
 	entry := Request{Method: r.Method, Path: r.URL.Path, Route: route, Faults: faults.names()}
 	if d, ok := faults.duration(Latency); ok {
 		wait(r.Context(), d) // a client that left meanwhile has still asked
 	}
 	refuse := func(a Answer) {
 		entry.Status = a.Status
-		k.Log.add(entry)
+		k.log.add(entry)
 		send(w, a)
 	}
 	switch {
 	case faults.Has(DropBefore):
-		k.Log.add(entry)
+		k.log.add(entry)
 		panic(http.ErrAbortHandler)
 	case faults.Has(Rate), faults.Has(RateDate):
 		refuse(k.rate(faults))
 		return
 	case faults.Has(HTTP):
 		status, _ := strconv.Atoi(faults[HTTP])
-		refuse(k.Refusal(status))
+		refuse(k.refusal(status))
 		return
 	case faults.Has(HTML):
 		refuse(Page("Bem-vindo à rede"))
@@ -89,14 +123,14 @@ func (k *Kit) Serve(route string, w http.ResponseWriter, r *http.Request, commit
 
 	a := commit(faults)
 	entry.Committed, entry.Status = true, a.Status
-	k.Log.add(entry)
+	k.log.add(entry)
 
 	switch {
 	case faults.Has(DropAfter):
 		panic(http.ErrAbortHandler)
 	case faults.Has(ErrorAfter):
 		status, _ := strconv.Atoi(faults[ErrorAfter])
-		a = k.Refusal(status)
+		a = k.refusal(status)
 	case faults.Has(HTMLAfter):
 		a = Page("502")
 	case faults.Has(Truncate):
@@ -122,12 +156,12 @@ func (k *Kit) Serve(route string, w http.ResponseWriter, r *http.Request, commit
 
 // Missing answers a request that no route serves.
 func (k *Kit) Missing(w http.ResponseWriter, r *http.Request, a Answer) {
-	k.Log.Note(r.Method, r.URL.Path, a.Status)
+	k.log.Note(r.Method, r.URL.Path, a.Status)
 	send(w, a)
 }
 
 func (k *Kit) rate(f Faults) Answer {
-	a := k.Refusal(http.StatusTooManyRequests)
+	a := k.refusal(http.StatusTooManyRequests)
 	if d, ok := f.duration(Rate); ok {
 		a.Header = headerWith(a.Header, "Retry-After", strconv.Itoa(int(d/time.Second)))
 	} else if d, ok := f.duration(RateDate); ok {

@@ -74,8 +74,9 @@ func FuzzParseRules(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if s := NewScript(1, []string{"create"}, nil); s.Set(rules...) == nil {
+		if s := NewScript(1, Vocabulary{Routes: []string{"create"}, Forms: []string{"bare"}, Spoils: []string{"bad_mac"}}); s.Set(rules...) == nil {
 			s.pick("create") // what was accepted can be carried out
+			s.pick(RouteWebhook)
 		}
 		if strings.HasPrefix(strings.TrimSpace(text), "[") {
 			return
@@ -93,7 +94,7 @@ func FuzzParseRules(f *testing.F) {
 
 func script(t *testing.T, rules ...Rule) *Script {
 	t.Helper()
-	s := NewScript(1, []string{"create", "status"}, []string{"word"})
+	s := NewScript(1, Vocabulary{Routes: []string{"create", "status"}, Faults: []string{"word"}, Forms: []string{"bare"}, Spoils: []string{"bad_mac"}})
 	if err := s.Set(rules...); err != nil {
 		t.Fatal(err)
 	}
@@ -122,6 +123,12 @@ func TestScript(t *testing.T) {
 		{Route: "create", Fault: Cut, Arg: "1"},
 		{Route: "create", Fault: Cut, Chance: 2},
 		{Route: "create", Fault: Cut, Chance: 0.5, Next: 1},
+		{Route: "create", Fault: Duplicate},
+		{Route: RouteWebhook, Fault: Cut},
+		{Route: RouteWebhook, Fault: Drop, Arg: "1"},
+		{Route: RouteWebhook, Fault: Delay},
+		{Route: RouteWebhook, Fault: Duplicate, Arg: "1"},
+		{Route: RouteWebhook, Fault: Form, Arg: "other"},
 	}
 	err := s.Set(bad...)
 	if err == nil {
@@ -217,7 +224,10 @@ func TestServe(t *testing.T) {
 		{Rule{Route: "*", Fault: Slow, Arg: "10ms"}, 201, true},
 	} {
 		t.Run(tt.rule.Fault, func(t *testing.T) {
-			k := Kit{Script: script(t, tt.rule), Log: NewLog(), Refusal: func(s int) Answer { return Answer{Status: s} }}
+			k, err := NewKit(1, Vocabulary{Routes: []string{"create"}}, func(s int) Answer { return Answer{Status: s} }, tt.rule)
+			if err != nil {
+				t.Fatal(err)
+			}
 			var committed atomic.Bool
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				k.Serve("create", w, r, func(Faults) Answer {
@@ -241,7 +251,7 @@ func TestServe(t *testing.T) {
 			if status != tt.status || committed.Load() != tt.committed {
 				t.Errorf("got status %d, committed %v; want %d, %v", status, committed.Load(), tt.status, tt.committed)
 			}
-			logged := k.Log.Requests()
+			logged := k.Log().Requests()
 			if len(logged) != 1 || logged[0].Committed != tt.committed || !slices.ContainsFunc(logged[0].Faults, func(f string) bool {
 				return strings.HasPrefix(f, tt.rule.Fault)
 			}) {

@@ -25,7 +25,7 @@ func (s *Sim) routes() {
 	s.mux = http.NewServeMux()
 	serve := func(pattern, route string, work func(*http.Request, simkit.Faults) simkit.Answer) {
 		s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			s.kit.Serve(route, w, r, func(f simkit.Faults) simkit.Answer {
+			s.Serve(route, w, r, func(f simkit.Faults) simkit.Answer {
 				shown := certificate(r)
 				if s.opts.Certificates && shown == "" {
 					return refusal(http.StatusForbidden)
@@ -46,13 +46,13 @@ func (s *Sim) routes() {
 	serve("PATCH /cob/{txid}", RouteCancel, s.cancel)
 	serve("GET /pix", RoutePix, s.list)
 	serve("GET /pix/{e2eid}", RoutePix, s.one)
-	s.kit.Control(s.mux, s)
+	s.Control(s.mux, s)
 	simkit.Show(s.mux, "/sim/state", func() any { return s.State() })
 	simkit.Show(s.mux, "/sim/pix", func() any { return s.Received() })
 	simkit.Act(s.mux, "POST /sim/pix", s.pay)
 	simkit.Act(s.mux, "POST /sim/tokens/revoke", func(*http.Request) error { return s.RevokeTokens() })
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.kit.Missing(w, r, refusal(http.StatusNotFound))
+		s.Missing(w, r, refusal(http.StatusNotFound))
 	})
 }
 
@@ -105,22 +105,14 @@ func refuse(status int, kind, title, detail string, why ...violation) simkit.Ans
 	if kind != "" {
 		p.Type = "https://pix.bcb.gov.br/api/v2/error/" + kind
 	}
-	a := answer(status, p)
+	a := simkit.JSON(status, p)
 	a.Header.Set("Content-Type", "application/problem+json")
 	return a
 }
 
-func answer(status int, body any) simkit.Answer {
-	text, err := json.Marshal(body)
-	if err != nil {
-		panic(err) // only types of this package get here
-	}
-	return simkit.Answer{Status: status, Header: http.Header{"Content-Type": {"application/json"}}, Body: text}
-}
-
 func (s *Sim) token(r *http.Request, _ simkit.Faults) simkit.Answer {
 	fail := func(status int, code string) simkit.Answer {
-		return answer(status, map[string]string{"error": code, "error_description": "Requisição recusada pelo servidor de autorização."})
+		return simkit.JSON(status, map[string]string{"error": code, "error_description": "Requisição recusada pelo servidor de autorização."})
 	}
 	text, err := io.ReadAll(io.LimitReader(r.Body, providers.MaxBody))
 	form, formErr := url.ParseQuery(string(text))
@@ -149,7 +141,7 @@ func (s *Sim) token(r *http.Request, _ simkit.Faults) simkit.Answer {
 	if err != nil {
 		return refusal(http.StatusInternalServerError)
 	}
-	return answer(http.StatusOK, map[string]any{
+	return simkit.JSON(http.StatusOK, map[string]any{
 		"access_token": value, "token_type": "Bearer", "expires_in": int64(life / time.Second), "scope": form.Get("scope"),
 	})
 }
@@ -245,7 +237,7 @@ func (s *Sim) create(r *http.Request, f simkit.Faults) simkit.Answer {
 	if f.Has(simkit.Code) {
 		body["pixCopiaECola"] = s.payee.Spoiled(f[simkit.Code], s.charges[txid].path, amount, in.Key)
 	}
-	return answer(status, body)
+	return simkit.JSON(status, body)
 }
 
 // body is a cob as the API shows it. s.mu is held.
@@ -301,7 +293,7 @@ func (s *Sim) status(r *http.Request, f simkit.Faults) simkit.Answer {
 	if f.Has(simkit.Echo) {
 		body["txid"] = "ECHO0000000000000000000000000"
 	}
-	return answer(http.StatusOK, body)
+	return simkit.JSON(http.StatusOK, body)
 }
 
 func (s *Sim) cancel(r *http.Request, _ simkit.Faults) simkit.Answer {
@@ -326,7 +318,7 @@ func (s *Sim) cancel(r *http.Request, _ simkit.Faults) simkit.Answer {
 	if err := s.record(record{Op: "removed", TxID: c.txid}); err != nil {
 		return refusal(http.StatusInternalServerError)
 	}
-	return answer(http.StatusOK, s.body(c))
+	return simkit.JSON(http.StatusOK, s.body(c))
 }
 
 func (s *Sim) list(r *http.Request, _ simkit.Faults) simkit.Answer {
@@ -373,7 +365,7 @@ func (s *Sim) list(r *http.Request, _ simkit.Faults) simkit.Answer {
 	total := len(rows)
 	first := min(number*size, total)
 	rows = rows[first:min(first+size, total)]
-	return answer(http.StatusOK, map[string]any{
+	return simkit.JSON(http.StatusOK, map[string]any{
 		"parametros": map[string]any{
 			"inicio": query.Get("inicio"), "fim": query.Get("fim"),
 			"paginacao": map[string]int{
@@ -387,7 +379,7 @@ func (s *Sim) list(r *http.Request, _ simkit.Faults) simkit.Answer {
 func (s *Sim) one(r *http.Request, _ simkit.Faults) simkit.Answer {
 	for _, p := range s.Received() {
 		if p.EndToEnd == r.PathValue("e2eid") {
-			return answer(http.StatusOK, row(p))
+			return simkit.JSON(http.StatusOK, row(p))
 		}
 	}
 	return refuse(http.StatusNotFound, "PixNaoEncontrado", "Pix não encontrado.", "Pix não encontrado.")
@@ -429,7 +421,7 @@ type State struct {
 
 // State returns counts and sums as of now.
 func (s *Sim) State() State {
-	st := State{Requests: s.kit.Log.Total()}
+	st := State{Requests: s.Log().Total()}
 	for _, c := range s.Charges() {
 		st.Charges++
 		st.Sum += c.Amount

@@ -41,7 +41,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"slices"
 	"sync"
@@ -62,14 +61,13 @@ const (
 	RoutePix    = "pix"
 )
 
-// Routes lists the routes that a fault rule can name.
-func Routes() []string {
-	return []string{RouteToken, RouteCreate, RouteStatus, RouteCancel, RoutePix}
+// Vocabulary is what the rules of a fault script can say.
+func Vocabulary() simkit.Vocabulary {
+	return simkit.Vocabulary{
+		Routes: []string{RouteToken, RouteCreate, RouteStatus, RouteCancel, RoutePix},
+		Faults: []string{simkit.Word, simkit.Echo, simkit.Code},
+	}
 }
-
-// Faults lists the faults that this simulator carries out besides those of
-// package simkit.
-func Faults() []string { return []string{simkit.Word, simkit.Echo, simkit.Code} }
 
 // What a simulator accepts and calls itself unless told otherwise.
 const (
@@ -120,9 +118,10 @@ type Options struct {
 
 // Sim is a simulator. It is safe for concurrent use.
 type Sim struct {
+	*simkit.Kit
+
 	opts  Options
 	payee simkit.Payee
-	kit   simkit.Kit
 	mux   *http.ServeMux
 	log   *slog.Logger
 
@@ -215,12 +214,11 @@ func New(o Options) (*Sim, error) {
 	s := &Sim{
 		opts: o, payee: simkit.Payee{Host: o.LocationHost, Name: o.PayeeName, City: o.PayeeCity}, log: o.Logger,
 		tokens: map[string]token{}, charges: map[string]*charge{},
-		kit: simkit.Kit{Script: simkit.NewScript(o.Seed, Routes(), Faults()), Log: simkit.NewLog(), Refusal: refusal},
-	}
-	if err := s.kit.Script.Set(o.Faults...); err != nil {
-		return nil, err
 	}
 	var err error
+	if s.Kit, err = simkit.NewKit(o.Seed, Vocabulary(), refusal, o.Faults...); err != nil {
+		return nil, err
+	}
 	s.journal, err = simkit.OpenJournal(o.Dir, "bacen-ledger.jsonl", func(line []byte) error {
 		var r record
 		if err := json.Unmarshal(line, &r); err != nil {
@@ -241,12 +239,6 @@ func (s *Sim) Close() error {
 	defer s.mu.Unlock()
 	return s.journal.Close()
 }
-
-// Script is the fault script.
-func (s *Sim) Script() *simkit.Script { return s.kit.Script }
-
-// Log is the request log.
-func (s *Sim) Log() *simkit.Log { return s.kit.Log }
 
 // Charges returns the charges, oldest first, as of now.
 func (s *Sim) Charges() []simkit.Charge {
@@ -451,9 +443,8 @@ func (s *Sim) look(c *charge) error {
 		return nil
 	}
 	r := record{Op: "seen", TxID: c.txid}
-	h := sha256.Sum256(fmt.Appendf(nil, "payer %d %s", s.opts.Seed, c.txid))
 	due := time.Now().UTC().Add(s.opts.PayAfter).Truncate(time.Millisecond)
-	if due.Before(c.end()) && rand.New(rand.NewChaCha8(h)).Float64() < s.opts.PayFraction {
+	if due.Before(c.end()) && simkit.Pays(s.opts.Seed, c.txid, s.opts.PayFraction) {
 		r.Due = due
 	}
 	return s.record(r)

@@ -29,7 +29,7 @@ func (s *Sim) routes() {
 	s.mux = http.NewServeMux()
 	serve := func(pattern, route string, do work, guards ...func(*http.Request, []byte) (int, string)) {
 		s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			s.kit.Serve(route, w, r, func(f simkit.Faults) simkit.Answer {
+			s.Serve(route, w, r, func(f simkit.Faults) simkit.Answer {
 				body, err := io.ReadAll(io.LimitReader(r.Body, 64<<20))
 				if err != nil {
 					return refuse(http.StatusBadRequest, "INVALID_PAYLOAD")
@@ -59,10 +59,10 @@ func (s *Sim) routes() {
 	serve("GET /v2/account/infractions/detail", RouteInfractions, s.infraction, s.bearer)
 	serve("POST /v2/account/infractions/reply", RouteInfractions, s.reply, s.bearer)
 
-	s.kit.Control(s.mux, s)
+	s.Control(s.mux, s)
 	simkit.Show(s.mux, "/sim/state", func() any { return s.State() })
 	simkit.Show(s.mux, "/sim/payouts", func() any { return s.Payouts() })
-	s.mux.HandleFunc("GET /sim/webhooks", s.showWebhooks)
+	s.ShowWebhooks(s.mux, s.events)
 	simkit.Act(s.mux, "POST /sim/charges/{id}/refund", func(r *http.Request) error { return s.Refund(r.PathValue("id")) })
 	simkit.Act(s.mux, "POST /sim/charges/{id}/dispute", func(r *http.Request) error {
 		_, err := s.Dispute(r.PathValue("id"))
@@ -70,7 +70,7 @@ func (s *Sim) routes() {
 	})
 	simkit.Act(s.mux, "POST /sim/tokens/revoke", func(*http.Request) error { return s.RevokeTokens() })
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.kit.Missing(w, r, refuse(http.StatusNotFound, "NOT_FOUND"))
+		s.Missing(w, r, refuse(http.StatusNotFound, "NOT_FOUND"))
 	})
 }
 
@@ -181,21 +181,21 @@ func (s *Sim) token(r *http.Request, body []byte, _ simkit.Faults) simkit.Answer
 		GrantType string `json:"grant_type"`
 	}
 	if err := json.Unmarshal(body, &in); err != nil || in.GrantType != "client_credentials" {
-		return answer(http.StatusBadRequest, map[string]string{"error": "unsupported_grant_type", "error_description": "use client_credentials"})
+		return simkit.JSON(http.StatusBadRequest, map[string]string{"error": "unsupported_grant_type", "error_description": "use client_credentials"})
 	}
 	id, secret, ok := r.BasicAuth()
 	if !ok || !hmac.Equal([]byte(id), []byte(s.opts.ClientID)) || !hmac.Equal([]byte(secret), []byte(s.opts.ClientSecret.Reveal())) {
 		if g.failures++; g.failures >= failuresToBlock {
 			g.failures, g.blocked = 0, now.Add(blockedFor)
 		}
-		return answer(http.StatusUnauthorized, map[string]string{"error": "invalid_client", "error_description": "client authentication failed"})
+		return simkit.JSON(http.StatusUnauthorized, map[string]string{"error": "invalid_client", "error_description": "client authentication failed"})
 	}
 	g.failures = 0
 	token, err := s.newToken()
 	if err != nil {
 		return refuse(http.StatusInternalServerError, "INTERNAL_ERROR")
 	}
-	return answer(http.StatusOK, map[string]any{"access_token": token, "token_type": "Bearer", "expires_in": int(s.opts.TokenLife / time.Second)})
+	return simkit.JSON(http.StatusOK, map[string]any{"access_token": token, "token_type": "Bearer", "expires_in": int(s.opts.TokenLife / time.Second)})
 }
 
 func limited(code string, after time.Duration) simkit.Answer {
@@ -218,22 +218,14 @@ func refusal(status int) simkit.Answer {
 }
 
 func refuse(status int, code string) simkit.Answer {
-	return answer(status, map[string]any{
+	return simkit.JSON(status, map[string]any{
 		"success": false, "request_id": "sim", "timestamp": time.Now().UTC(),
 		"error": map[string]any{"code": code, "message": strings.ToLower(strings.ReplaceAll(code, "_", " ")), "group": "sim", "retryable": status == 429 || status >= 500},
 	})
 }
 
 func done(status int, data any) simkit.Answer {
-	return answer(status, map[string]any{"success": true, "data": data, "request_id": "sim", "timestamp": time.Now().UTC()})
-}
-
-func answer(status int, body any) simkit.Answer {
-	text, err := json.Marshal(body)
-	if err != nil {
-		panic(err) // only types of this package get here
-	}
-	return simkit.Answer{Status: status, Header: http.Header{"Content-Type": {"application/json"}}, Body: text}
+	return simkit.JSON(status, map[string]any{"success": true, "data": data, "request_id": "sim", "timestamp": time.Now().UTC()})
 }
 
 // fields is a request's body.
@@ -300,7 +292,7 @@ func (s *Sim) cashin(_ *http.Request, body []byte, f simkit.Faults) simkit.Answe
 	if status != 0 {
 		return refuse(status, code)
 	}
-	if postback := in.text("postback_url"); postback != "" && !public(postback) {
+	if t.Postback = in.text("postback_url"); t.Postback != "" && !public(t.Postback) {
 		return refuse(http.StatusUnprocessableEntity, "INVALID_POSTBACK_URL")
 	}
 	t.Type = "cashin"

@@ -25,7 +25,8 @@
 //
 //	GET  /sim/state                 counts and sums
 //	GET  /sim/payouts               all payouts
-//	GET  /sim/webhooks              the webhooks that are due by now, signed (?dialect=webhook, ?fault=…)
+//	GET  /sim/webhooks              the webhooks that are due by now, signed (?form=webhook, ?fault=…)
+//	GET  /sim/deliveries            the attempts to send them
 //	POST /sim/charges/{id}/refund   give the money back
 //	POST /sim/charges/{id}/dispute  open an infraction
 //	POST /sim/tokens/revoke         every token issued so far is refused from now on
@@ -46,7 +47,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -77,14 +77,14 @@ const (
 	Skew   = "skew" // ARG: duration, negative for a provider that is behind
 )
 
-// Routes lists the routes that a fault rule can name.
-func Routes() []string {
-	return []string{RouteToken, RouteCreate, RouteStatus, RouteCashout, RouteAccount, RouteOrders, RouteInfractions}
+// Vocabulary is what the rules of a fault script can say.
+func Vocabulary() simkit.Vocabulary {
+	return simkit.Vocabulary{
+		Routes: []string{RouteToken, RouteCreate, RouteStatus, RouteCashout, RouteAccount, RouteOrders, RouteInfractions},
+		Faults: []string{simkit.Word, simkit.Echo, simkit.Code, Refuse, Drift, Skew},
+		Forms:  forms, Spoils: spoils,
+	}
 }
-
-// Faults lists the faults that this simulator carries out besides those of
-// package simkit.
-func Faults() []string { return []string{simkit.Word, simkit.Echo, simkit.Code, Refuse, Drift, Skew} }
 
 // The credentials that a simulator accepts unless told otherwise. They open
 // nothing else.
@@ -132,9 +132,10 @@ type Options struct {
 
 // Sim is a simulator. It is safe for concurrent use.
 type Sim struct {
+	*simkit.Kit
+
 	opts  Options
 	payee simkit.Payee
-	kit   simkit.Kit
 	mux   *http.ServeMux
 	log   *slog.Logger
 	gate  gate
@@ -156,6 +157,7 @@ type transaction struct {
 	Amount         string // decimal
 	Currency       string
 	Code           string
+	Postback       string // where its events are reported; "": where the account's are
 	Created        time.Time
 	Expires        time.Time // of a charge; zero: none
 	Seen           bool      // asked for
@@ -254,13 +256,12 @@ func New(o Options) (*Sim, error) {
 	s := &Sim{
 		opts: o, payee: simkit.Payee{Host: o.LocationHost, Name: o.PayeeName, City: o.PayeeCity}, log: o.Logger,
 		tokens: map[string]time.Time{}, transactions: map[string]*transaction{}, external: map[string]*transaction{},
-		kit: simkit.Kit{Script: simkit.NewScript(o.Seed, Routes(), Faults()), Log: simkit.NewLog(), Refusal: refusal},
 	}
 	s.gate.nonces = map[string]time.Time{}
-	if err := s.kit.Script.Set(o.Faults...); err != nil {
+	var err error
+	if s.Kit, err = simkit.NewKit(o.Seed, Vocabulary(), refusal, o.Faults...); err != nil {
 		return nil, err
 	}
-	var err error
 	s.journal, err = simkit.OpenJournal(o.Dir, "bspay-ledger.jsonl", func(line []byte) error {
 		var r record
 		if err := json.Unmarshal(line, &r); err != nil {
@@ -281,12 +282,6 @@ func (s *Sim) Close() error {
 	defer s.mu.Unlock()
 	return s.journal.Close()
 }
-
-// Script is the fault script.
-func (s *Sim) Script() *simkit.Script { return s.kit.Script }
-
-// Log is the request log.
-func (s *Sim) Log() *simkit.Log { return s.kit.Log }
 
 var unified = map[string]providers.Status{
 	"pending": providers.StatusPending, "confirmed": providers.StatusPaid, "expired": providers.StatusExpired,
@@ -467,8 +462,7 @@ func (s *Sim) look(t *transaction) error {
 		return nil
 	}
 	r := record{Op: "seen", ID: t.ID}
-	h := sha256.Sum256(fmt.Appendf(nil, "payer %d %s", s.opts.Seed, t.ID))
-	if rand.New(rand.NewChaCha8(h)).Float64() < s.opts.PayFraction {
+	if simkit.Pays(s.opts.Seed, t.ID, s.opts.PayFraction) {
 		r.Due = time.Now().UTC().Add(s.opts.PayAfter)
 	}
 	return s.record(r)
@@ -513,7 +507,7 @@ type State struct {
 
 // State returns counts and sums as of now.
 func (s *Sim) State() State {
-	st := State{Requests: s.kit.Log.Total()}
+	st := State{Requests: s.Log().Total()}
 	for _, c := range s.Charges() {
 		st.Charges++
 		st.Sum += c.Amount

@@ -302,7 +302,7 @@ func TestControl(t *testing.T) {
 	if line := s.Charges()[0]; line.Status != providers.StatusRefunded || line.ExternalID != "a" {
 		t.Errorf("got %+v", line)
 	}
-	req := httptest.NewRequest("GET", "/sim/webhooks?dialect=webhook", nil)
+	req := httptest.NewRequest("GET", "/sim/webhooks?form=webhook", nil)
 	w := httptest.NewRecorder()
 	s.ServeHTTP(w, req)
 	wrong := httptest.NewRecorder()
@@ -310,7 +310,7 @@ func TestControl(t *testing.T) {
 	if wrong.Code != 400 {
 		t.Errorf("an unknown fault: got %d", wrong.Code)
 	}
-	var all []Delivery
+	var all []simkit.Delivery
 	if err := json.Unmarshal(w.Body.Bytes(), &all); err != nil || len(all) != 2 || all[0].Header.Get("X-Webhook-Event") != "cashin.refunded" {
 		t.Errorf("got %s (%v)", w.Body, err)
 	}

@@ -1,26 +1,25 @@
 package bspaysim
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
+	"github.com/ssg-safe/agent/providers/simkit"
 	"github.com/ssg-safe/agent/redact"
 )
 
-// Delivery is a webhook as the provider sends it. Whether it arrives, how often,
-// and in which order, is for its carrier to spoil.
-type Delivery struct {
-	Header http.Header `json:"header"`
-	Body   string      `json:"body"`
-}
+// The forms of webhooks: two sets of headers, each with a secret of its own.
+const (
+	FormBSPay   = "bspay"
+	FormWebhook = "webhook"
+)
 
 // The ways in which webhooks can be wrong.
 const (
@@ -33,47 +32,70 @@ const (
 	Sandbox      = "sandbox"       // a test event
 )
 
-// WebhookFaults lists them.
-func WebhookFaults() []string {
-	return []string{BadMAC, WrongSecret, SignedTime, Stale, Reserialised, UnknownEvent, Sandbox}
-}
+var (
+	forms  = []string{FormBSPay, FormWebhook}
+	spoils = []string{BadMAC, WrongSecret, SignedTime, Stale, Reserialised, UnknownEvent, Sandbox}
+)
 
 // Webhooks returns what is due by now, oldest transaction first: an event of
-// each charge, payout and order that is over, and of each infraction. dialect is
-// "bspay" or "webhook", the two sets of headers; fault is "" or one of
-// [WebhookFaults].
-func (s *Sim) Webhooks(dialect, fault string) []Delivery {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Now()
-	var all []Delivery
-	for _, t := range s.order {
-		event := events[t.Type+"."+t.word(now)]
-		if event == "" {
-			continue
-		}
-		data := s.row(t, now)
-		delete(data, "payment_info")
-		if t.Fails {
-			data["error_code"] = "PIX_KEY_NOT_FOUND"
-		}
-		all = append(all, s.deliver(dialect, fault, now, event, map[string]any{"transaction_id": t.ID, "data": data}))
-	}
-	for _, i := range s.infractions {
-		event := map[string]string{"open": "chargeback.opened", "responded": "chargeback.responded"}[i.Status]
-		all = append(all, s.deliver(dialect, fault, now, event, map[string]any{"data": s.infractionRow(i)}))
-	}
-	return all
+// each charge, payout and order that is over, and of each infraction. The form is
+// "" for the first one.
+func (s *Sim) Webhooks(form, fault string) []simkit.Delivery {
+	return simkit.Webhooks(s.events(), form, fault)
 }
 
-// events are the provider's, by type and status word.
-var events = map[string]string{
+// Deliver sends webhooks to a URL over a transport until ctx ends, as
+// [simkit.Courier] says. What the receiver does not take comes again after 1 m,
+// 5 m, 15 m, 1 h and 6 h.
+func (s *Sim) Deliver(ctx context.Context, to string, over http.RoundTripper) error {
+	c := simkit.Courier{
+		Kit: s.Kit, Due: s.events, Dir: s.opts.Dir, Name: "bspay-webhooks.jsonl", To: to, Over: over, Logger: s.log,
+		Retry: []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 6 * time.Hour},
+	}
+	return c.Run(ctx)
+}
+
+// eventNames are the provider's, by type and status word.
+var eventNames = map[string]string{
 	"cashin.confirmed": "cashin.confirmed", "cashin.refunded": "cashin.refunded", "cashin.expired": "cashin.expired",
 	"cashout.confirmed": "cashout.confirmed", "cashout.failed": "cashout.failed",
 	"transfer.confirmed": "transfer.confirmed", "conversion.confirmed": "conversion.confirmed",
 }
 
-func (s *Sim) deliver(dialect, fault string, now time.Time, event string, body map[string]any) Delivery {
+func (s *Sim) events() []simkit.Notice {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	var all []simkit.Notice
+	for _, t := range s.order {
+		event := eventNames[t.Type+"."+t.word(now)]
+		if event == "" {
+			continue
+		}
+		then := *t
+		all = append(all, simkit.Notice{ID: t.ID + "/" + event, Write: func(form, fault string) simkit.Delivery {
+			data := s.row(&then, now)
+			delete(data, "payment_info")
+			if then.Fails {
+				data["error_code"] = "PIX_KEY_NOT_FOUND"
+			}
+			d := s.deliver(form, fault, event, map[string]any{"transaction_id": then.ID, "data": data})
+			d.URL = then.Postback
+			return d
+		}})
+	}
+	for _, i := range s.infractions {
+		event := map[string]string{"open": "chargeback.opened", "responded": "chargeback.responded"}[i.Status]
+		data := s.infractionRow(i)
+		all = append(all, simkit.Notice{ID: i.ID + "/" + event, Write: func(form, fault string) simkit.Delivery {
+			return s.deliver(form, fault, event, map[string]any{"data": data})
+		}})
+	}
+	return all
+}
+
+func (s *Sim) deliver(form, fault, event string, body map[string]any) simkit.Delivery {
+	now := time.Now()
 	if fault == UnknownEvent {
 		event = "cashin.reconsidered"
 	}
@@ -86,7 +108,7 @@ func (s *Sim) deliver(dialect, fault string, now time.Time, event string, body m
 		panic(err) // texts and numbers
 	}
 	prefix, secret := "X-BSPay-", s.opts.CallbackSecret
-	if dialect == "webhook" {
+	if form == FormWebhook {
 		prefix, secret = "X-Webhook-", s.opts.WebhookSecret
 	}
 	timestamp := strconv.FormatInt(now.Unix(), 10)
@@ -99,7 +121,7 @@ func (s *Sim) deliver(dialect, fault string, now time.Time, event string, body m
 	case SignedTime:
 		signed = timestamp + "." + signed
 	}
-	d := Delivery{Header: http.Header{}, Body: string(text)}
+	d := simkit.Delivery{Header: http.Header{}, Body: string(text)}
 	if fault == Reserialised {
 		d.Body = fmt.Sprintf("{ %s", text[1:])
 	}
@@ -117,14 +139,4 @@ func mac(secret redact.Secret, text string) string {
 	m := hmac.New(sha256.New, []byte(secret.Reveal()))
 	m.Write([]byte(text)) // a hash never fails
 	return hex.EncodeToString(m.Sum(nil))
-}
-
-func (s *Sim) showWebhooks(w http.ResponseWriter, r *http.Request) {
-	dialect, fault := r.FormValue("dialect"), r.FormValue("fault")
-	if !slices.Contains([]string{"", "bspay", "webhook"}, dialect) || fault != "" && !slices.Contains(WebhookFaults(), fault) {
-		http.Error(w, "dialects: bspay, webhook; faults: "+strings.Join(WebhookFaults(), ", "), http.StatusBadRequest)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(s.Webhooks(dialect, fault)) // the client may have gone
 }

@@ -26,7 +26,7 @@ func (s *Sim) routes() {
 	s.mux = http.NewServeMux()
 	serve := func(pattern, route string, work func(fields, simkit.Faults) simkit.Answer) {
 		s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			s.kit.Serve(route, w, r, func(f simkit.Faults) simkit.Answer {
+			s.Serve(route, w, r, func(f simkit.Faults) simkit.Answer {
 				in, ok := s.read(r, route)
 				switch {
 				case !ok:
@@ -44,13 +44,13 @@ func (s *Sim) routes() {
 		serve("GET "+path, RouteStatus, s.status)
 		serve("POST "+path, RouteStatus, s.status)
 	}
-	s.kit.Control(s.mux, s)
+	s.Control(s.mux, s)
 	simkit.Show(s.mux, "/sim/payouts", func() any { return s.Payouts() })
-	s.mux.HandleFunc("GET /sim/webhooks", s.showWebhooks)
+	s.ShowWebhooks(s.mux, s.events)
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		a := simkit.Page("404 Not Found")
 		a.Status = http.StatusNotFound
-		s.kit.Missing(w, r, a)
+		s.Missing(w, r, a)
 	})
 }
 
@@ -121,15 +121,7 @@ func (s *Sim) refusal(status int) simkit.Answer {
 	if message == "" {
 		message = http.StatusText(status)
 	}
-	return answer(status, map[string]string{"message": message})
-}
-
-func answer(status int, body any) simkit.Answer {
-	text, err := json.Marshal(body)
-	if err != nil {
-		panic(err) // only types of this package get here
-	}
-	return simkit.Answer{Status: status, Header: http.Header{"Content-Type": {"application/json"}}, Body: text}
+	return simkit.JSON(status, map[string]string{"message": message})
 }
 
 var (
@@ -172,7 +164,7 @@ func (s *Sim) create(in fields, f simkit.Faults) simkit.Answer {
 	if s.opts.ExternalID {
 		name = "external_id"
 	}
-	return answer(http.StatusOK, map[string]any{
+	return simkit.JSON(http.StatusOK, map[string]any{
 		"transactionId": t.TransactionID, "status": pending, "amount": json.Number(t.Amount.String()), "qrcode": code, name: t.Reference,
 	})
 }
@@ -184,7 +176,7 @@ func (s *Sim) payment(in fields, f simkit.Faults) simkit.Answer {
 	}
 	if f.Has(Inner) {
 		status, _ := strconv.Atoi(f[Inner])
-		return answer(http.StatusOK, []any{map[string]any{"statusCode": status, "message": "Transferência recusada"}})
+		return simkit.JSON(http.StatusOK, []any{map[string]any{"statusCode": status, "message": "Transferência recusada"}})
 	}
 	t.Payout, t.Fails = true, strings.HasPrefix(in["chave_pix"], "nobody")
 	switch _, err := s.add(t); {
@@ -193,7 +185,7 @@ func (s *Sim) payment(in fields, f simkit.Faults) simkit.Answer {
 	case err != nil:
 		return s.refusal(http.StatusInternalServerError)
 	}
-	return answer(http.StatusOK, []any{map[string]any{"statusCode": http.StatusOK, "message": "Transferência PIX processada com sucesso"}})
+	return simkit.JSON(http.StatusOK, []any{map[string]any{"statusCode": http.StatusOK, "message": "Transferência PIX processada com sucesso"}})
 }
 
 func (s *Sim) status(in fields, f simkit.Faults) simkit.Answer {
@@ -219,5 +211,5 @@ func (s *Sim) status(in fields, f simkit.Faults) simkit.Answer {
 	if word == paid {
 		data["confirmed_date"] = t.Due.In(s.zone).Format("2006-01-02 15:04:05")
 	}
-	return answer(http.StatusOK, map[string]any{"Bank": "Bspaybr", "data": data})
+	return simkit.JSON(http.StatusOK, map[string]any{"Bank": "Bspaybr", "data": data})
 }

@@ -22,6 +22,7 @@
 //
 //	GET /sim/payouts                           all payouts
 //	GET /sim/webhooks?form=FORM&fault=FAULT    webhooks due by now, signed
+//	GET /sim/deliveries                        the attempts to send them
 //
 // # Faults
 //
@@ -40,7 +41,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"sync"
 	"time"
@@ -65,12 +65,14 @@ const (
 	Callback = "callback"
 )
 
-// Routes lists the routes that a fault rule can name.
-func Routes() []string { return []string{RouteCreate, RoutePayment, RouteStatus} }
-
-// Faults lists the faults that this simulator carries out besides those of
-// package simkit.
-func Faults() []string { return []string{simkit.Word, simkit.Echo, simkit.Code, Inner, Callback} }
+// Vocabulary is what the rules of a fault script can say.
+func Vocabulary() simkit.Vocabulary {
+	return simkit.Vocabulary{
+		Routes: []string{RouteCreate, RoutePayment, RouteStatus},
+		Faults: []string{simkit.Word, simkit.Echo, simkit.Code, Inner, Callback},
+		Forms:  forms, Spoils: spoils,
+	}
+}
 
 // What a simulator accepts and signs with unless told otherwise.
 const (
@@ -114,10 +116,11 @@ type Options struct {
 
 // Sim is a simulator. It is safe for concurrent use.
 type Sim struct {
+	*simkit.Kit
+
 	opts  Options
 	payee simkit.Payee
 	zone  *time.Location // of the provider's times, which say none
-	kit   simkit.Kit
 	mux   *http.ServeMux
 	log   *slog.Logger
 
@@ -183,10 +186,8 @@ func New(o Options) (*Sim, error) {
 	s := &Sim{
 		opts: o, zone: zone.SaoPaulo(), log: o.Logger, transactions: map[string]*transaction{},
 		payee: simkit.Payee{Host: o.LocationHost, Name: cmp.Or(o.PayeeName, "LOJA SIMULADA LTDA"), City: cmp.Or(o.PayeeCity, "SAO PAULO")},
-		kit:   simkit.Kit{Script: simkit.NewScript(o.Seed, Routes(), Faults()), Log: simkit.NewLog()},
 	}
-	s.kit.Refusal = s.refusal
-	if err := s.kit.Script.Set(o.Faults...); err != nil {
+	if s.Kit, err = simkit.NewKit(o.Seed, Vocabulary(), s.refusal, o.Faults...); err != nil {
 		return nil, err
 	}
 	var err error
@@ -211,12 +212,6 @@ func (s *Sim) Close() error {
 	defer s.mu.Unlock()
 	return s.journal.Close()
 }
-
-// Script is the fault script.
-func (s *Sim) Script() *simkit.Script { return s.kit.Script }
-
-// Log is the request log.
-func (s *Sim) Log() *simkit.Log { return s.kit.Log }
 
 // Charges returns the charges of the ledger, oldest first, as of now; their
 // account is the callback address.
@@ -343,8 +338,7 @@ func (s *Sim) look(reference string) (transaction, string, error) {
 	if !t.Seen && !t.Payout && t.Forced == "" && s.opts.PayAfter > 0 {
 		seen := *t
 		seen.Seen = true
-		h := sha256.Sum256(fmt.Appendf(nil, "payer %d %s", s.opts.Seed, reference))
-		if rand.New(rand.NewChaCha8(h)).Float64() < s.opts.PayFraction {
+		if simkit.Pays(s.opts.Seed, reference, s.opts.PayFraction) {
 			seen.Due = now.Add(s.opts.PayAfter)
 		}
 		if err := s.record(seen); err != nil {

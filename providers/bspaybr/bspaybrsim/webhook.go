@@ -1,6 +1,7 @@
 package bspaybrsim
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/md5"
 	"crypto/sha256"
@@ -12,16 +13,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ssg-safe/agent/providers/simkit"
 	"github.com/ssg-safe/agent/redact"
 )
-
-// Delivery is a webhook as the provider sends it. Whether it arrives, how often,
-// and in which order, is for its carrier to spoil.
-type Delivery struct {
-	URL    string      `json:"url"` // the callback address
-	Header http.Header `json:"header"`
-	Body   string      `json:"body"`
-}
 
 // The forms of webhooks.
 const (
@@ -31,42 +25,62 @@ const (
 	UpstreamEnvelope = "upstream_envelope" // the same in its message, with its MD5
 )
 
-// Forms lists them.
-func Forms() []string { return []string{Bare, Enveloped, Upstream, UpstreamEnvelope} }
-
 // The ways in which webhooks can be wrong.
 const (
-	BadMAC       = "bad_mac"      // a signature of something else
-	WrongSecret  = "wrong_secret" // signed by a stranger
-	Unsigned     = "unsigned"     // no signature, whatever the body holds
-	Reserialised = "reserialised" // the same JSON in other bytes
+	BadMAC       = "bad_mac"       // a signature of something else
+	WrongSecret  = "wrong_secret"  // signed by a stranger
+	Unsigned     = "unsigned"      // no signature, whatever the body holds
+	Reserialised = "reserialised"  // the same JSON in other bytes
+	UnknownEvent = "unknown_event" // signed, and of a kind that the document does not know
 )
 
-// WebhookFaults lists them.
-func WebhookFaults() []string { return []string{BadMAC, WrongSecret, Unsigned, Reserialised} }
+var (
+	forms  = []string{Bare, Enveloped, Upstream, UpstreamEnvelope}
+	spoils = []string{BadMAC, WrongSecret, Unsigned, Reserialised, UnknownEvent}
+)
 
 // Webhooks returns what is due by now, oldest transaction first: one for each
-// charge and payout that is paid. form is one of [Forms], "" for the first; fault
-// is "" or one of [WebhookFaults].
-func (s *Sim) Webhooks(form, fault string) []Delivery {
+// charge and payout that is paid. The form is "" for the first one.
+func (s *Sim) Webhooks(form, fault string) []simkit.Delivery {
+	return simkit.Webhooks(s.events(), form, fault)
+}
+
+// Deliver sends webhooks to the host of a URL over a transport until ctx ends, as
+// [simkit.Courier] says; their paths are those of the callback addresses. What the
+// receiver does not take comes again each minute, ten times.
+func (s *Sim) Deliver(ctx context.Context, to string, over http.RoundTripper) error {
+	c := simkit.Courier{
+		Kit: s.Kit, Due: s.events, Dir: s.opts.Dir, Name: "bspaybr-webhooks.jsonl", To: to, Over: over, Logger: s.log,
+		Retry: slices.Repeat([]time.Duration{time.Minute}, 10),
+	}
+	return c.Run(ctx)
+}
+
+func (s *Sim) events() []simkit.Notice {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := []Delivery{}
+	var all []simkit.Notice
 	for _, t := range s.order {
 		if t.word(time.Now()) == paid {
-			all = append(all, s.deliver(t, form, fault))
+			then := *t
+			all = append(all, simkit.Notice{ID: t.Reference, Write: func(form, fault string) simkit.Delivery {
+				return s.deliver(&then, form, fault)
+			}})
 		}
 	}
 	return all
 }
 
-func (s *Sim) deliver(t *transaction, form, fault string) Delivery {
+func (s *Sim) deliver(t *transaction, form, fault string) simkit.Delivery {
 	body := s.body(t)
-	switch form {
-	case Enveloped:
-		body = map[string]any{"requestBody": body}
-	case Upstream, UpstreamEnvelope:
+	if strings.HasPrefix(form, Upstream) {
 		body = s.upstream(t)
+	}
+	if fault == UnknownEvent {
+		body["transactionType"] = "REVERSAL"
+	}
+	if form == Enveloped {
+		body = map[string]any{"requestBody": body}
 	}
 	if form == UpstreamEnvelope {
 		kind := "qrcode"
@@ -89,7 +103,7 @@ func (s *Sim) deliver(t *transaction, form, fault string) Delivery {
 	case WrongSecret:
 		secret = "a stranger's secret"
 	}
-	d := Delivery{URL: t.Callback, Header: http.Header{"Content-Type": {"application/json"}}, Body: string(text)}
+	d := simkit.Delivery{URL: t.Callback, Header: http.Header{"Content-Type": {"application/json"}}, Body: string(text)}
 	if fault == Reserialised {
 		d.Body = "{ " + d.Body[1:]
 	}
@@ -143,14 +157,4 @@ func mac(secret redact.Secret, text string) string {
 	m := hmac.New(sha256.New, []byte(secret.Reveal()))
 	m.Write([]byte(text)) // a hash never fails
 	return hex.EncodeToString(m.Sum(nil))
-}
-
-func (s *Sim) showWebhooks(w http.ResponseWriter, r *http.Request) {
-	form, fault := r.FormValue("form"), r.FormValue("fault")
-	if form != "" && !slices.Contains(Forms(), form) || fault != "" && !slices.Contains(WebhookFaults(), fault) {
-		http.Error(w, "forms: "+strings.Join(Forms(), ", ")+"; faults: "+strings.Join(WebhookFaults(), ", "), http.StatusBadRequest)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(s.Webhooks(form, fault)) // the client may have gone
 }

@@ -28,7 +28,7 @@ func (s *Sim) routes() {
 	s.mux = http.NewServeMux()
 	serve := func(pattern, route string, guarded bool, work func(*http.Request, simkit.Faults) simkit.Answer) {
 		s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			s.kit.Serve(route, w, r, func(f simkit.Faults) simkit.Answer {
+			s.Serve(route, w, r, func(f simkit.Faults) simkit.Answer {
 				switch {
 				case !accepts(r):
 					return simkit.Page("SSG")
@@ -45,7 +45,7 @@ func (s *Sim) routes() {
 	serve("PATCH /api/pix/{id}", RoutePatch, true, s.patch)
 	s.control()
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.kit.Missing(w, r, answer(http.StatusNotFound, laravel{Message: "The route could not be found."}))
+		s.Missing(w, r, simkit.JSON(http.StatusNotFound, laravel{Message: "The route could not be found."}))
 	})
 }
 
@@ -77,25 +77,17 @@ type failure struct {
 func refusal(status int) simkit.Answer {
 	switch status {
 	case http.StatusUnauthorized:
-		return answer(status, laravel{Message: "Unauthenticated."})
+		return simkit.JSON(status, laravel{Message: "Unauthenticated."})
 	case http.StatusNotFound:
-		return answer(status, failure{543235, "ID não encontrado"})
+		return simkit.JSON(status, failure{543235, "ID não encontrado"})
 	case http.StatusUnprocessableEntity:
-		return answer(status, laravel{"The given data was invalid.", map[string][]string{"valor": {"The valor format is invalid."}}})
+		return simkit.JSON(status, laravel{"The given data was invalid.", map[string][]string{"valor": {"The valor format is invalid."}}})
 	case http.StatusTooManyRequests:
-		return answer(status, laravel{Message: "Too Many Attempts."})
+		return simkit.JSON(status, laravel{Message: "Too Many Attempts."})
 	case http.StatusInternalServerError:
-		return answer(status, failure{13123123123, "Erro interno"})
+		return simkit.JSON(status, failure{13123123123, "Erro interno"})
 	}
-	return answer(status, laravel{Message: http.StatusText(status)})
-}
-
-func answer(status int, body any) simkit.Answer {
-	text, err := json.Marshal(body)
-	if err != nil {
-		panic(err) // only types of this package get here
-	}
-	return simkit.Answer{Status: status, Header: http.Header{"Content-Type": {"application/json"}}, Body: text}
+	return simkit.JSON(status, laravel{Message: http.StatusText(status)})
 }
 
 // payload is a request body: every value as text, whatever its JSON type, as
@@ -123,12 +115,12 @@ func payload(r *http.Request) (map[string]string, bool) {
 func (s *Sim) token(r *http.Request, _ simkit.Faults) simkit.Answer {
 	in, ok := payload(r)
 	if !ok || in["grant_type"] != "client_credentials" {
-		return answer(http.StatusBadRequest, map[string]string{
+		return simkit.JSON(http.StatusBadRequest, map[string]string{
 			"error": "unsupported_grant_type", "message": "The authorization grant type is not supported by the authorization server.",
 		})
 	}
 	if !s.knows(in["client_id"], in["client_secret"]) {
-		return answer(http.StatusUnauthorized, map[string]string{
+		return simkit.JSON(http.StatusUnauthorized, map[string]string{
 			"error": "invalid_client", "error_description": "Client authentication failed", "message": "Client authentication failed",
 		})
 	}
@@ -136,7 +128,7 @@ func (s *Sim) token(r *http.Request, _ simkit.Faults) simkit.Answer {
 	if err != nil {
 		return refusal(http.StatusInternalServerError)
 	}
-	return answer(http.StatusOK, map[string]any{
+	return simkit.JSON(http.StatusOK, map[string]any{
 		"token_type": "Bearer", "expires_in": int64(life / time.Second), "access_token": token,
 	})
 }
@@ -184,7 +176,7 @@ func (s *Sim) create(r *http.Request, f simkit.Faults) simkit.Answer {
 	check("uf_pagador", func(v string) bool { return utf8.RuneCountInString(v) == 2 }, "must be 2 characters.")
 	check("account_id", accountID.MatchString, "must be a valid UUID.")
 	if len(wrong) > 0 {
-		return answer(http.StatusUnprocessableEntity, laravel{"The given data was invalid.", wrong})
+		return simkit.JSON(http.StatusUnprocessableEntity, laravel{"The given data was invalid.", wrong})
 	}
 	// What the loose expression lets through is read as the expression reads it.
 	m := amounts.FindStringSubmatch(in["valor"])
@@ -200,7 +192,7 @@ func (s *Sim) create(r *http.Request, f simkit.Faults) simkit.Answer {
 	if f.Has(simkit.Code) {
 		code = s.payee.Spoiled(f[simkit.Code], location(c.ID), c.Amount, in["chave"])
 	}
-	return answer(http.StatusCreated, map[string]any{"data": map[string]string{"id": c.ID, "qrcode": code}})
+	return simkit.JSON(http.StatusCreated, map[string]any{"data": map[string]string{"id": c.ID, "qrcode": code}})
 }
 
 // date reads what the framework takes for a date; without a zone it is the
@@ -217,7 +209,7 @@ func (s *Sim) date(text string) (time.Time, bool) {
 func (s *Sim) status(r *http.Request, f simkit.Faults) simkit.Answer {
 	in, ok := payload(r)
 	if !ok || in["qrcode_id"] == "" {
-		return answer(http.StatusUnprocessableEntity, laravel{
+		return simkit.JSON(http.StatusUnprocessableEntity, laravel{
 			"The given data was invalid.", map[string][]string{"qrcode_id": {"The qrcode id field is required."}},
 		})
 	}
@@ -236,7 +228,7 @@ func (s *Sim) status(r *http.Request, f simkit.Faults) simkit.Answer {
 	if f.Has(simkit.Echo) {
 		id = "00000000-0000-4000-8000-000000000000"
 	}
-	return answer(http.StatusOK, map[string]any{"data": map[string]string{"qrcode_id": id, "status": word}})
+	return simkit.JSON(http.StatusOK, map[string]any{"data": map[string]string{"qrcode_id": id, "status": word}})
 }
 
 func (s *Sim) patch(r *http.Request, _ simkit.Faults) simkit.Answer {
@@ -247,13 +239,13 @@ func (s *Sim) patch(r *http.Request, _ simkit.Faults) simkit.Answer {
 		}
 		switch err := s.force(r.PathValue("id"), status, "patch"); {
 		case errors.Is(err, simkit.ErrNoCharge):
-			return answer(http.StatusNotFound, failure{123, "Pix não encontrado"})
+			return simkit.JSON(http.StatusNotFound, failure{123, "Pix não encontrado"})
 		case err != nil:
 			return refusal(http.StatusInternalServerError)
 		}
 		return simkit.Answer{Status: http.StatusNoContent}
 	}
-	return answer(http.StatusUnprocessableEntity, laravel{
+	return simkit.JSON(http.StatusUnprocessableEntity, laravel{
 		"The given data was invalid.", map[string][]string{"status": {"The selected status is invalid."}},
 	})
 }
@@ -271,7 +263,7 @@ type State struct {
 
 // State returns counts and sums as of now.
 func (s *Sim) State() State {
-	st := State{Patches: s.kit.Log.Method(http.MethodPatch), Requests: s.kit.Log.Total()}
+	st := State{Patches: s.Log().Method(http.MethodPatch), Requests: s.Log().Total()}
 	for _, c := range s.Charges() {
 		st.Charges++
 		st.Sum += c.Amount
@@ -287,7 +279,7 @@ func (s *Sim) State() State {
 }
 
 func (s *Sim) control() {
-	s.kit.Control(s.mux, s)
+	s.Control(s.mux, s)
 	simkit.Show(s.mux, "/sim/state", func() any { return s.State() })
 	simkit.Act(s.mux, "POST /sim/tokens/revoke", func(*http.Request) error { return s.RevokeTokens() })
 }

@@ -63,12 +63,13 @@ const (
 	RoutePatch  = "patch"
 )
 
-// Routes lists the routes that a fault rule can name.
-func Routes() []string { return []string{RouteToken, RouteCreate, RouteStatus, RoutePatch} }
-
-// Faults lists the faults that this simulator carries out besides those of
-// package simkit.
-func Faults() []string { return []string{simkit.Word, simkit.Echo, simkit.Code} }
+// Vocabulary is what the rules of a fault script can say.
+func Vocabulary() simkit.Vocabulary {
+	return simkit.Vocabulary{
+		Routes: []string{RouteToken, RouteCreate, RouteStatus, RoutePatch},
+		Faults: []string{simkit.Word, simkit.Echo, simkit.Code},
+	}
+}
 
 // The credentials that a simulator accepts unless told otherwise.
 const (
@@ -109,10 +110,11 @@ type Options struct {
 
 // Sim is a simulator. It is safe for concurrent use.
 type Sim struct {
+	*simkit.Kit
+
 	opts  Options
 	payee simkit.Payee
 	zone  *time.Location
-	kit   simkit.Kit
 	mux   *http.ServeMux
 	log   *slog.Logger
 
@@ -197,12 +199,8 @@ func New(o Options) (*Sim, error) {
 	s := &Sim{
 		opts: o, payee: simkit.Payee{Host: o.LocationHost, Name: o.PayeeName, City: o.PayeeCity}, zone: zone.SaoPaulo(), log: o.Logger,
 		tokens: map[string]time.Time{}, charges: map[string]*charge{},
-		kit: simkit.Kit{
-			Script: simkit.NewScript(o.Seed, Routes(), Faults()),
-			Log:    simkit.NewLog(), Refusal: refusal,
-		},
 	}
-	if err := s.kit.Script.Set(o.Faults...); err != nil {
+	if s.Kit, err = simkit.NewKit(o.Seed, Vocabulary(), refusal, o.Faults...); err != nil {
 		return nil, err
 	}
 	var err error
@@ -226,12 +224,6 @@ func (s *Sim) Close() error {
 	defer s.mu.Unlock()
 	return s.journal.Close()
 }
-
-// Script is the fault script.
-func (s *Sim) Script() *simkit.Script { return s.kit.Script }
-
-// Log is the request log.
-func (s *Sim) Log() *simkit.Log { return s.kit.Log }
 
 // Charges returns the ledger, oldest first, as of now.
 func (s *Sim) Charges() []simkit.Charge {
@@ -352,8 +344,7 @@ func (s *Sim) look(id string) (providers.Status, error) {
 	now := time.Now()
 	if !c.Seen && c.Forced == "" && s.opts.PayAfter > 0 {
 		r := record{Op: "seen", ID: id}
-		h := sha256.Sum256(fmt.Appendf(nil, "payer %d %s", s.opts.Seed, id))
-		if rand.New(rand.NewChaCha8(h)).Float64() < s.opts.PayFraction {
+		if simkit.Pays(s.opts.Seed, id, s.opts.PayFraction) {
 			r.Paid = now.UTC().Add(s.opts.PayAfter)
 		}
 		if err := s.record(r); err != nil {
