@@ -187,10 +187,10 @@ func New(o Options) (*Sim, error) {
 		opts: o, zone: zone.SaoPaulo(), log: o.Logger, transactions: map[string]*transaction{},
 		payee: simkit.Payee{Host: o.LocationHost, Name: cmp.Or(o.PayeeName, "LOJA SIMULADA LTDA"), City: cmp.Or(o.PayeeCity, "SAO PAULO")},
 	}
+	var err error
 	if s.Kit, err = simkit.NewKit(o.Seed, Vocabulary(), s.refusal, o.Faults...); err != nil {
 		return nil, err
 	}
-	var err error
 	s.journal, err = simkit.OpenJournal(o.Dir, "bspaybr-ledger.jsonl", func(line []byte) error {
 		var t transaction
 		if err := json.Unmarshal(line, &t); err != nil {

@@ -200,10 +200,10 @@ func New(o Options) (*Sim, error) {
 		opts: o, payee: simkit.Payee{Host: o.LocationHost, Name: o.PayeeName, City: o.PayeeCity}, zone: zone.SaoPaulo(), log: o.Logger,
 		tokens: map[string]time.Time{}, charges: map[string]*charge{},
 	}
+	var err error
 	if s.Kit, err = simkit.NewKit(o.Seed, Vocabulary(), refusal, o.Faults...); err != nil {
 		return nil, err
 	}
-	var err error
 	s.journal, err = simkit.OpenJournal(o.Dir, "ssg-ledger.jsonl", func(line []byte) error {
 		var r record
 		if err := json.Unmarshal(line, &r); err != nil {
