@@ -25,6 +25,11 @@ const (
 	AlarmRefused    = "refused"       // a device will not have what it was sent
 	AlarmCounter    = "counter"       // a device says it accepted counters that the hub never gave
 	AlarmFlood      = "device.events" // a device reports more than is kept
+
+	AlarmWebhookUnknown   = "webhook.unknown"   // a provider reports an event that this version does not know
+	AlarmWebhookUnread    = "webhook.unread"    // signed by a provider, and not to be read
+	AlarmWebhookUnmatched = "webhook.unmatched" // a provider reports money for a charge that no device has
+	AlarmWebhookDispute   = "webhook.dispute"   // a payer or his bank wants the money back
 )
 
 // Alarm is something that a person has to look at. Its JSON form is stored.

@@ -285,6 +285,11 @@ func (w *work) store(d *deviceWork, c *chainWork, b *batch) error {
 				return err
 			}
 		}
+		if e.named != nil {
+			if err := w.name(d, *e.named); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

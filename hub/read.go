@@ -27,6 +27,9 @@ type candidate struct {
 	Entry
 	poison string    // why nothing can be read from it; empty: it can
 	pay    *wire.Pay // what it says about a payment
+	// named is the code of a charge that a provider accepted under a name of its
+	// own.
+	named *charge.AttemptFact
 }
 
 // last is the head of the chain after the batch.
@@ -151,24 +154,30 @@ func (c *candidate) read() {
 	if i := bytes.Index(c.Bytes, []byte(`"},"op":"`)); i >= 0 {
 		c.Digest = sha256.Sum256(c.Bytes[i+len(`"},`):])
 	}
-	if e.Kind != (charge.PaidFact{}).Kind() {
+	attempt := e.Kind == (charge.AttemptFact{}).Kind()
+	if e.Kind != (charge.PaidFact{}).Kind() && !attempt {
 		return
 	}
 	fact, err := charge.Decode(e.Kind, e.Data, e.Evidence)
 	if err != nil {
-		c.poison = err.Error()
+		if !attempt { // the name of a charge brings a hint forward, and no more
+			c.poison = err.Error()
+		}
 		return
 	}
-	f, ok := fact.(charge.PaidFact)
-	if !ok {
-		return
-	}
-	// What an operator vouched for has no provider's answer that could be passed
-	// on.
-	if ev := f.Evidence; ev.ProviderID != "" && ev.Digest != "" {
-		c.pay = &wire.Pay{
-			Charge: string(f.Charge), Ver: 1, Status: string(charge.Paid), Cents: f.Amount, EndToEnd: ev.EndToEnd,
-			Route: ev.Route, Account: ev.Account, ProviderID: ev.ProviderID, Attempt: ev.Attempt, Digest: ev.Digest,
+	switch f := fact.(type) {
+	case charge.AttemptFact:
+		if f.State == charge.Accepted && f.ProviderID != "" && len(f.ProviderID) <= wire.MaxText {
+			c.named = &f
+		}
+	case charge.PaidFact:
+		// What an operator vouched for has no provider's answer that could be passed
+		// on.
+		if ev := f.Evidence; ev.ProviderID != "" && ev.Digest != "" {
+			c.pay = &wire.Pay{
+				Charge: string(f.Charge), Ver: 1, Status: string(charge.Paid), Cents: f.Amount, EndToEnd: ev.EndToEnd,
+				Route: ev.Route, Account: ev.Account, ProviderID: ev.ProviderID, Attempt: ev.Attempt, Digest: ev.Digest,
+			}
 		}
 	}
 }

@@ -113,18 +113,22 @@ type Kind string
 // The kinds. Their documents are this package's business; their names are
 // stored and never change.
 const (
-	KindDevice     Kind = "device"     // device
-	KindCounter    Kind = "counter"    // device
-	KindChain      Kind = "chain"      // device/epoch
-	KindCheckpoint Kind = "checkpoint" // device/position
-	KindQuarantine Kind = "quarantine" // device/position
-	KindPayment    Kind = "payment"    // device/charge
-	KindCredit     Kind = "credit"     // end-to-end id
-	KindMessage    Kind = "message"    // device/jti
-	KindReference  Kind = "reference"  // device/typ/reference
-	KindAlarm      Kind = "alarm"      // number
-	KindAlarmKey   Kind = "alarm_key"  // device/kind/subject
-	KindMeta       Kind = "meta"       // name
+	KindDevice     Kind = "device"      // device
+	KindCounter    Kind = "counter"     // device
+	KindChain      Kind = "chain"       // device/epoch
+	KindCheckpoint Kind = "checkpoint"  // device/position
+	KindQuarantine Kind = "quarantine"  // device/position
+	KindPayment    Kind = "payment"     // device/charge
+	KindCredit     Kind = "credit"      // end-to-end id
+	KindMessage    Kind = "message"     // device/jti
+	KindReference  Kind = "reference"   // device/typ/reference
+	KindAlarm      Kind = "alarm"       // number
+	KindAlarmKey   Kind = "alarm_key"   // device/kind/subject
+	KindMeta       Kind = "meta"        // name
+	KindWebhook    Kind = "webhook"     // number
+	KindWebhookKey Kind = "webhook_key" // source/hash
+	KindWaiting    Kind = "waiting"     // number of a webhook that nobody knows the charge of yet
+	KindSubject    Kind = "subject"     // a provider's name for a charge
 )
 
 // Kinds lists every kind.
@@ -132,5 +136,6 @@ func Kinds() []Kind {
 	return []Kind{
 		KindDevice, KindCounter, KindChain, KindCheckpoint, KindQuarantine, KindPayment,
 		KindCredit, KindMessage, KindReference, KindAlarm, KindAlarmKey, KindMeta,
+		KindWebhook, KindWebhookKey, KindWaiting, KindSubject,
 	}
 }

@@ -107,6 +107,9 @@ func Open(o Options) (*Store, error) {
 		}
 		return nil
 	})
+	if err == nil && !o.ReadOnly {
+		err = addKinds(db)
+	}
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -154,11 +157,6 @@ func create(path string) error {
 				return err
 			}
 		}
-		for _, kind := range hub.Kinds() {
-			if _, err := tx.Bucket(bRecords).CreateBucket([]byte(kind)); err != nil {
-				return err
-			}
-		}
 		return tx.Bucket(bMeta).Put(kLayout, layout)
 	})
 	if err := errors.Join(err, db.Sync(), db.Close()); err != nil {
@@ -176,6 +174,35 @@ func create(path string) error {
 		return err
 	}
 	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// addKinds makes room for the kinds of records that the file has none of: it is
+// new, or of a program that did not know them.
+func addKinds(db *bbolt.DB) error {
+	var missing []hub.Kind
+	err := db.View(func(tx *bbolt.Tx) error {
+		records := tx.Bucket(bRecords)
+		if records == nil {
+			return fmt.Errorf("%w: it has no records", ErrCorrupt)
+		}
+		for _, kind := range hub.Kinds() {
+			if records.Bucket([]byte(kind)) == nil {
+				missing = append(missing, kind)
+			}
+		}
+		return nil
+	})
+	if err != nil || len(missing) == 0 {
+		return err
+	}
+	return db.Update(func(tx *bbolt.Tx) error {
+		for _, kind := range missing {
+			if _, err := tx.Bucket(bRecords).CreateBucket([]byte(kind)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // Close releases the file, after the transactions that are open.

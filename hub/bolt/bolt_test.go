@@ -232,3 +232,28 @@ func TestNotAStore(t *testing.T) {
 		t.Errorf("another program's file: %v, want ErrCorrupt", err)
 	}
 }
+
+// A file of a program that knew fewer kinds of records gets room for the others.
+func TestNewKinds(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hub.db")
+	s := open(t, path)
+	if err := errors.Join(put(t, s, "k", "v"), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	db, err := bbolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.Update(func(tx *bbolt.Tx) error { return tx.Bucket([]byte("records")).DeleteBucket([]byte(hub.KindWebhook)) })
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, path)
+	defer s.Close()
+	if got, err := get(t, s, "k"); got != "v" || err != nil {
+		t.Errorf("what was there: %q, %v", got, err)
+	}
+	if err := s.Update(t.Context(), func(tx hub.Tx) error { return tx.Put(hub.KindWebhook, "1", []byte("{}")) }); err != nil {
+		t.Error(err)
+	}
+}
