@@ -23,10 +23,11 @@ type Config struct {
 	// Version of the file's form: 1.
 	Version int `toml:"version" required:"true" example:"1"`
 	// Data is the folder of store, keys and control socket.
-	Data   string       `toml:"data" default:"/var/lib/ssg-hub"`
-	Broker BrokerConfig `toml:"broker"`
-	Listen ListenConfig `toml:"listen"`
-	Log    LogConfig    `toml:"log"`
+	Data    string        `toml:"data" default:"/var/lib/ssg-hub"`
+	Broker  BrokerConfig  `toml:"broker"`
+	Listen  ListenConfig  `toml:"listen"`
+	Webhook WebhookConfig `toml:"webhook"`
+	Log     LogConfig     `toml:"log"`
 }
 
 // BrokerConfig is a broker of one's own. Without addresses the hub is the broker.
@@ -96,6 +97,7 @@ func (c Config) validate() []config.Problem {
 	if (c.Listen.Certificate == "") != (c.Listen.PrivateKey == "") {
 		fail("listen.certificate", "certificate and private_key go together", "write both, or neither")
 	}
+	c.Webhook.validate(report)
 	if len(c.Broker.Addresses) > 0 {
 		if _, err := hub.NewMQTT(hub.MQTTOptions{Brokers: c.Broker.Addresses, TLS: &tls.Config{MinVersion: tls.VersionTLS12}}); err != nil {
 			fail("broker.addresses", err.Error(), `write addresses = ["ssl://mqtt.example.com:8883"]`)

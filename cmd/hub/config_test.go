@@ -18,8 +18,14 @@ import (
 func decode(t *testing.T, text string) (Config, *config.File) {
 	t.Helper()
 	secrets := t.TempDir()
-	if err := os.WriteFile(filepath.Join(secrets, "mqtt.password"), []byte("the-password\n"), 0o600); err != nil {
-		t.Fatal(err)
+	for name, secret := range map[string]string{
+		"mqtt.password": "the-password", "bspay.path": "BSPAYBSPAYBSPAYBSPAYBSPAY2", "bspay.callback": "whsec-callback", "bspay.webhook": "whsec-webhook",
+		"bspaybr.path": "BSPAYBRBSPAYBRBSPAYBRBSPAY", "bspaybr.webhook": "whsec-br", "banco.path": "BANCOBANCOBANCOBANCOBANCO2",
+		"short.path": "short",
+	} {
+		if err := os.WriteFile(filepath.Join(secrets, name), []byte(secret+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	var c Config
 	f := config.Decode("hub.toml", []byte(strings.ReplaceAll(text, "/etc/ssg-hub/secrets", secrets)), &c, config.Options{})
@@ -38,7 +44,7 @@ func readExample(t *testing.T, name string) string {
 
 func TestExamples(t *testing.T) {
 	files, err := filepath.Glob("../../configs/hub*.toml")
-	if err != nil || len(files) != 2 {
+	if err != nil || len(files) != 3 {
 		t.Fatalf("examples %q, %v", files, err)
 	}
 	for _, path := range files {
@@ -65,10 +71,17 @@ func TestFullExample(t *testing.T) {
 	if diff := cmp.Diff(without, with); diff != "" {
 		t.Errorf("the defaults it shows are not the program's (-program +file):\n%s", diff)
 	}
+	shown := all
 	var walk func(typ reflect.Type)
 	walk = func(typ reflect.Type) {
 		for i := range typ.NumField() {
 			key := typ.Field(i).Tag.Get("toml")
+			if typ.Field(i).Type == reflect.TypeFor[[]WebhookProvider]() {
+				all = readExample(t, "hub-webhooks.toml")
+				walk(reflect.TypeFor[WebhookProvider]())
+				all = shown
+				continue
+			}
 			if sub := typ.Field(i).Type; sub.Kind() == reflect.Struct && sub != reflect.TypeFor[config.Secret]() {
 				if !strings.Contains(all, "["+key+"]") {
 					t.Errorf("it does not show [%s]", key)
@@ -82,6 +95,12 @@ func TestFullExample(t *testing.T) {
 	walk(reflect.TypeFor[Config]())
 }
 
+const (
+	behindProxy   = "version = 1\n[webhook]\naddress = \"127.0.0.1:8080\"\nbehind_proxy = true\n"
+	bspayWebhooks = "[[webhook.provider]]\nname = \"psp\"\ntype = \"bspay\"\npath = { file = \"/etc/ssg-hub/secrets/bspay.path\" }\ncallback_secret = { file = \"/etc/ssg-hub/secrets/bspay.callback\" }\n"
+	bankWebhooks  = "[[webhook.provider]]\nname = \"bank\"\ntype = \"bacen\"\npath = { file = \"/etc/ssg-hub/secrets/banco.path\" }\n"
+)
+
 func TestBadConfigurations(t *testing.T) {
 	for name, test := range map[string]struct{ text, path, says string }{
 		"version":             {`version = 2`, "version", "reads version 1"},
@@ -93,6 +112,21 @@ func TestBadConfigurations(t *testing.T) {
 		"half a key":          {"version = 1\n[listen]\nprivate_key = \"/c\"", "listen.certificate", "go together"},
 		"plain on a network":  {"version = 1\n[listen]\naddress = \"0.0.0.0:1883\"", "listen.certificate", "anyone on the network"},
 		"clients without TLS": {"version = 1\n[listen]\nclient_ca = \"/c\"", "listen.client_ca", "needs TLS"},
+		"webhooks nowhere":    {"version = 1\n" + bspayWebhooks, "webhook.address", "is missing"},
+		"nobody's webhooks":   {"version = 1\n[webhook]\naddress = \":8443\"\nbehind_proxy = true", "webhook.provider", "is missing"},
+		"plain webhooks":      {"version = 1\n[webhook]\naddress = \":8443\"\n" + bspayWebhooks, "webhook.certificate", "HTTPS only"},
+		"no webhook port":     {"version = 1\n[webhook]\naddress = \"0.0.0.0\"\nbehind_proxy = true\n" + bspayWebhooks, "webhook.address", "host and port"},
+		"half a webhook key":  {"version = 1\n[webhook]\ncertificate = \"/c\"", "webhook.certificate", "go together"},
+		"relative webhook":    {"version = 1\n[webhook]\ncertificate = \"c\"\nprivate_key = \"/k\"", "webhook.certificate", "absolute"},
+		"guessable path":      {behindProxy + strings.ReplaceAll(bspayWebhooks, "bspay.path", "short.path"), "webhook.provider[0].path", "nobody can guess"},
+		"two of one name":     {behindProxy + bspayWebhooks + bspayWebhooks, "webhook.provider[1].name", "another's"},
+		"unknown provider":    {behindProxy + strings.ReplaceAll(bspayWebhooks, "type = \"bspay\"", "type = \"ssg\""), "webhook.provider[0].type", "not known here"},
+		"no webhook secret":   {behindProxy + strings.ReplaceAll(bspayWebhooks, "callback_secret", "#"), "webhook.provider[0].callback_secret", "nothing could be verified"},
+		"no bspaybr secret":   {behindProxy + strings.ReplaceAll(strings.ReplaceAll(bspayWebhooks, "callback_secret", "#"), "type = \"bspay\"", "type = \"bspaybr\""), "webhook.provider[0].webhook_secret", "nothing could be verified"},
+		"another's secret":    {behindProxy + strings.ReplaceAll(bspayWebhooks, "type = \"bspay\"", "type = \"bspaybr\""), "webhook.provider[0].callback_secret", "nothing that bspaybr knows"},
+		"bank without TLS":    {behindProxy + bankWebhooks + "client_ca = \"/ca\"", "webhook.provider[0].client_ca", "needs TLS"},
+		"relative bank":       {behindProxy + bankWebhooks + "client_ca = \"ca\"", "webhook.provider[0].client_ca", "absolute"},
+		"bank without CA":     {behindProxy + bankWebhooks, "webhook.provider[0].client_ca", "only the path"},
 		"no port":             {"version = 1\n[listen]\naddress = \"127.0.0.1\"", "listen.address", "host and port"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/ssg-safe/agent/hub"
 	"github.com/ssg-safe/agent/hub/bolt"
+	"github.com/ssg-safe/agent/hub/webhook"
 )
 
 // desk is what operators' commands work on.
@@ -26,6 +27,8 @@ type desk struct {
 	store *bolt.Store
 	// hub is the one that runs; nil when none does.
 	hub *hub.Hub
+	// webhooks are received here; nil where they are not.
+	webhooks *webhook.Server
 	// evict makes a terminal connect anew to the broker inside; nil where there is
 	// none.
 	evict func(name string)

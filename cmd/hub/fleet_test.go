@@ -55,31 +55,36 @@ type fleetRig struct {
 	data, hubConf, addr string
 	device              string
 	env                 []string
-	simURL              string
+	simURL, simTable    string // where the simulated provider is, and the configuration that belongs to it
 	hub, agent          *program
 	charges             int
 }
 
-func newFleetRig(t *testing.T) *fleetRig {
+func newFleetRig(t *testing.T) *fleetRig { return newFleetRigWith(t, "ssg", "200ms", "") }
+
+// newFleetRigWith has another provider, who pays after some time, 0s for never,
+// and more in the hub's configuration.
+func newFleetRigWith(t *testing.T, provider, payAfter, hubTable string) *fleetRig {
+	t.Helper()
 	r := &fleetRig{t: t, data: t.TempDir(), addr: freeAddress(t)}
 	r.agentBin, r.hubBin = programs(t)
 
 	in, out := io.Pipe()
-	begin(t, out, nil, r.agentBin, "sim", "--provider", "ssg", "--listen", "127.0.0.1:0", "--pay-after", "200ms", "--json")
+	begin(t, out, nil, r.agentBin, "sim", "--provider", provider, "--listen", "127.0.0.1:0", "--pay-after", payAfter, "--json")
 	line, err := bufio.NewReader(in).ReadBytes('\n')
-	var hello struct{ Event, URL string }
+	var hello struct{ Event, URL, Configuration string }
 	if err := json.Unmarshal(line, &hello); err != nil || hello.Event != "listening" {
 		t.Fatalf("the simulator says %q, %v", line, err)
 	}
 	go io.Copy(io.Discard, in)
-	r.simURL = hello.URL
+	r.simURL, r.simTable = hello.URL, hello.Configuration
 	if err != nil {
 		t.Fatal(err)
 	}
 
 	must(t, r.data, "keys", "make")
 	r.hubConf = filepath.Join(t.TempDir(), "hub.toml")
-	if err := os.WriteFile(r.hubConf, fmt.Appendf(nil, "version = 1\ndata = %q\n[listen]\naddress = %q\n", r.data, r.addr), 0o600); err != nil {
+	if err := os.WriteFile(r.hubConf, fmt.Appendf(nil, "version = 1\ndata = %q\n[listen]\naddress = %q\n%s", r.data, r.addr, hubTable), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	r.startHub()
@@ -121,7 +126,9 @@ func (r *fleetRig) config(name, data string) string {
 	text := readDoc(r.t, "configs", "simulator.toml")
 	text = strings.ReplaceAll(text, "/tmp/ssg-agent-simulator/data", filepath.Join(data, "data"))
 	text = strings.ReplaceAll(text, "/tmp/ssg-agent-simulator", data)
-	text = strings.ReplaceAll(text, "http://127.0.0.1:8089", r.simURL)
+	before, rest, _ := strings.Cut(text, "[[merchant]]")
+	_, rest, _ = strings.Cut(rest, "[printer]")
+	text = before + r.simTable + "\n[printer]" + rest
 	text = strings.ReplaceAll(text, `size = "32MiB"`, `size = "4MiB"`)
 	text += fmt.Sprintf("\n[display]\nkind = \"none\"\n[fleet]\nbrokers = [\"tcp://%s\"]\ntenant = \"demo\"\nsite = \"mesa\"\nusername = \"NAME\"\npassword = { env = \"SSG_MQTT_PASSWORD\" }\n%s",
 		r.addr, must(r.t, r.data, "keys", "pin"))

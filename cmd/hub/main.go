@@ -67,7 +67,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.`,
 		commands []*cobra.Command
 	}{
 		{"The hub:", []*cobra.Command{newServeCmd(g), newStatusCmd(g), newKeysCmd(g)}},
-		{"Terminals:", []*cobra.Command{newDeviceCmd(g), newAlarmsCmd(g), newChargeCmd(g)}},
+		{"Terminals:", []*cobra.Command{newDeviceCmd(g), newAlarmsCmd(g), newChargeCmd(g), newWebhookCmd(g)}},
 		{"What it keeps:", []*cobra.Command{newVerifyCmd(g), newExportCmd(g), newBackupCmd(g)}},
 		{"Tools:", []*cobra.Command{newVersionCmd(g)}},
 	} {

@@ -11,6 +11,7 @@ import (
 
 	agent "github.com/ssg-safe/agent"
 	"github.com/ssg-safe/agent/hub"
+	"github.com/ssg-safe/agent/hub/webhook"
 )
 
 // Stamped by scripts/cross-build.sh; a plain go build leaves them to the build
@@ -81,7 +82,8 @@ func newStatusCmd(g *globals) *cobra.Command {
 		Short: "Show what the running hub has counted",
 		Long: `Status prints what the running hub has counted since it started: packets, commits,
 entries taken and known already, tokens sent, and what was thrown away, by
-reason. docs/hub.md explains them.
+reason; and for each provider that reports by webhook what came and what was
+refused. docs/hub.md explains them.
 
 With --json it prints one line {"event":"status",…}.
 
@@ -93,14 +95,21 @@ Exit codes: 0 done, 1 failed or not running, 2 wrong usage.`,
 	jsonFlag(cmd, &asJSON)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return g.withHub(cmd.Context(), *data, func(desk *desk) error {
-			line := struct {
-				Event string `json:"event"`
+			type counted struct {
 				hub.Stats
-			}{"status", desk.hub.Stats()}
-			if asJSON {
-				return json.NewEncoder(g.stdout).Encode(line)
+				Webhooks []webhook.Stats `json:"webhooks,omitempty"`
 			}
-			text, err := json.MarshalIndent(line.Stats, "", "  ")
+			c := counted{Stats: desk.hub.Stats()}
+			if desk.webhooks != nil {
+				c.Webhooks = desk.webhooks.Stats()
+			}
+			if asJSON {
+				return json.NewEncoder(g.stdout).Encode(struct {
+					Event string `json:"event"`
+					counted
+				}{"status", c})
+			}
+			text, err := json.MarshalIndent(c, "", "  ")
 			if err != nil {
 				return err
 			}
