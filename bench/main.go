@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -186,6 +187,17 @@ func (e *env) compile(ctx context.Context, out string, strip bool, target []stri
 	args := []string{"build", "-trimpath", "-buildvcs=false", "-tags=nethttpomithttp2"} // as scripts/cross-build.sh
 	if strip {
 		args = append(args, "-ldflags=-s -w -buildid=")
+	}
+	if slices.Contains(target, "GOARM=6") {
+		list, err := os.ReadFile(filepath.Join(e.root, "scripts", "cold.txt"))
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(string(list)) {
+			if line[0] != '#' {
+				args = append(args, "-gcflags="+strings.TrimSpace(line)+"=-l")
+			}
+		}
 	}
 	cmd := exec.CommandContext(ctx, "go", append(args, "-o", out, "./cmd/agent")...)
 	cmd.Dir = e.root

@@ -36,16 +36,17 @@ export CGO_ENABLED=0 GOFLAGS=-mod=readonly GOWORK=off GOEXPERIMENT= GOAMD64=v1 G
 
 cp LICENSE THIRD_PARTY_LICENSES.md "$out/"
 files=(LICENSE THIRD_PARTY_LICENSES.md)
-# build PROGRAM FOLDER PLATFORM TAGS
+# build PROGRAM FOLDER PLATFORM [BUILD FLAGS]
 build() {
 	local name=$1-$3
-	go build -trimpath -buildvcs=false -tags "$4" \
+	go build -trimpath -buildvcs=false "${@:4}" \
 		-ldflags "-s -w -X main.version=$version -X main.commit=$commit -X main.commitTime=$time" \
 		-o "$out/$name" "$2"
 	GOOS= GOARCH= GOARM= go run ./scripts/notices -sbom "$out/$name" -version "$version" >"$out/$name.cdx.json"
 	files+=("$name" "$name.cdx.json")
 	printf 'cross-build: %-24s %8d bytes\n' "$name" "$(stat -c %s "$out/$name")"
 }
+mapfile -t cold < <(sed '/^#/d; s/.*/-gcflags=&=-l/' scripts/cold.txt)
 for target in "${targets[@]}"; do
 	IFS=/ read -r os arch variant <<<"$target"
 	case $target in
@@ -54,8 +55,10 @@ for target in "${targets[@]}"; do
 	esac
 	export GOOS=$os GOARCH=$arch GOARM=${variant#v}
 	# The agent speaks HTTP/1 alone (providers.NewTransport), and HTTP/2 is 450 KiB.
-	build ssg-agent ./cmd/agent "$os-$arch$variant" nethttpomithttp2
-	[ "$target" = linux/arm/v6 ] || build ssg-hub ./cmd/hub "$os-$arch$variant" ""
+	flags=(-tags nethttpomithttp2)
+	[ "$target" != linux/arm/v6 ] || flags+=("${cold[@]}")
+	build ssg-agent ./cmd/agent "$os-$arch$variant" "${flags[@]}"
+	[ "$target" = linux/arm/v6 ] || build ssg-hub ./cmd/hub "$os-$arch$variant"
 done
 (cd "$out" && sha256sum "${files[@]}" >SHA256SUMS)
 echo "cross-build: $version ($commit) in $out"
