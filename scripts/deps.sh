@@ -19,6 +19,7 @@ systemd-analyze|systemd|checks the unit
 curl|curl|asks the local API as its callers do
 mosquitto|mosquitto|a real broker for the link to the fleet
 openssl|openssl|makes the certificates that docs/hub.md says how to make
+argon2|argon2|the reference implementation of the hash of PINs
 tmux|tmux|types at the screen and reads it
 xterm|xterm|shows the screen for screenshots
 Xvfb|xvfb|a display for xterm
