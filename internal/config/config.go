@@ -222,6 +222,7 @@ func readFile(path string, max int64) ([]byte, os.FileMode, error) {
 //	                  (nor do those of types of package redact)
 //	whole:"true"      of a secret: it is a file of many lines, such as a private
 //	                  key, and not a word
+//	inline:"true"     of a secret: it may stand in the file itself
 //
 // Decode panics when a tag or a type is none of these: that is a mistake in the
 // program, which any test finds.

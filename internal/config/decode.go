@@ -165,7 +165,7 @@ func (d *decoder) field(n *node, v reflect.Value, f field, path string) {
 	}
 	switch {
 	case f.typ == secretType:
-		v.Set(reflect.ValueOf(d.secret(n, path, f.whole)))
+		v.Set(reflect.ValueOf(d.secret(n, path, f)))
 	case n.kind == brokenNode:
 		d.broken(n, f, path)
 	case f.table:

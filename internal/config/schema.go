@@ -33,6 +33,7 @@ type field struct {
 	least, most  string
 	masked       bool
 	whole        bool // of secrets: a file of any content
+	inline       bool // of secrets: it may be written into the file
 	table        bool // a struct or a pointer to one
 	tables, list bool // slices of structs, of strings
 }
@@ -55,7 +56,7 @@ func fieldsOf(t reflect.Type) []field {
 			most:     sf.Tag.Get("max"),
 			masked:   sf.Tag.Get("mask") == "true" || strings.HasSuffix(sf.Type.PkgPath(), "/redact") || sf.Type == secretType,
 		}
-		f.whole = sf.Tag.Get("whole") == "true"
+		f.whole, f.inline = sf.Tag.Get("whole") == "true", sf.Tag.Get("inline") == "true"
 		f.def, f.hasDefault = sf.Tag.Lookup("default")
 		switch {
 		case isLeaf(sf.Type):

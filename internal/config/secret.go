@@ -12,8 +12,8 @@ import (
 	"github.com/ssg-safe/agent/redact"
 )
 
-// Secret is a credential that the file refers to, never contains. It is written
-// as one of
+// Secret is a credential that the file refers to, and contains only where the tag
+// inline:"true" allows it. It is written as one of
 //
 //	{ env = "NAME" }         an environment variable
 //	{ file = "/path" }       a file of its own, readable by the service only
@@ -21,9 +21,10 @@ import (
 //
 // Decoding reads it; one newline at the end of a file is cut off.
 type Secret struct {
-	// Source is "env", "file" or "credential"; empty when there is no secret.
+	// Source is "env", "file", "credential" or "inline"; empty when there is no
+	// secret.
 	Source string
-	// Name is the variable, path or credential.
+	// Name is the variable, path or credential; "" of one that is inline.
 	Name string
 	// Value is what was found there.
 	Value redact.Secret
@@ -41,9 +42,21 @@ var (
 	credentialName = regexp.MustCompile(`^[a-z][a-z0-9._-]{0,31}$`)
 )
 
-// secret decodes a reference and reads what it refers to: one line, unless whole
-// says that it is a file of any content.
-func (d *decoder) secret(n *node, path string, whole bool) Secret {
+// secret decodes a reference and reads what it refers to: one line, unless the
+// field says that it is a file of any content; or the text itself, where the field
+// allows that.
+func (d *decoder) secret(n *node, path string, f field) Secret {
+	if f.inline && n.kind == scalarNode && isString(n) {
+		switch c := control(n.text); {
+		case c != "":
+			d.fail(n, path, c, "leave it out")
+			return Secret{}
+		case n.text == "":
+			d.fail(n, path, "is empty", "write it, or refer to it: "+secretForms)
+			return Secret{}
+		}
+		return Secret{Source: "inline", Value: redact.Secret(n.text)}
+	}
 	if n.kind != tableNode {
 		d.fail(n, path, "a secret is not written into this file", "refer to it: "+secretForms)
 		return Secret{}
@@ -69,7 +82,7 @@ func (d *decoder) secret(n *node, path string, whole bool) Secret {
 		return Secret{}
 	}
 	at := join(path, s.Source)
-	value, complaint, remedy := d.readSecret(n, at, s, whole)
+	value, complaint, remedy := d.readSecret(n, at, s, f.whole)
 	if complaint != "" {
 		d.file.failed[path] = true
 		d.fail(n.fields[s.Source], at, complaint, remedy)

@@ -208,3 +208,28 @@ func TestCanaryIsSeenWithoutHiding(t *testing.T) {
 		t.Errorf("only %d of %d texts show their value when nothing is hidden", seen, len(canaryTexts))
 	}
 }
+
+// TestInlineSecret: only where the tag says so may a secret stand in the file, and
+// it is shown no more than others.
+func TestInlineSecret(t *testing.T) {
+	var h struct {
+		Hash Secret `toml:"hash" inline:"true"`
+	}
+	f := Decode("f.toml", []byte(`hash = "hunter2"`), &h, Options{})
+	if h.Hash != (Secret{Source: "inline", Value: "hunter2"}) || len(f.Problems()) != 0 {
+		t.Errorf("got %+v, %v", h.Hash, f.Problems())
+	}
+	f.Report(Problem{Path: "hash", Message: "is wrong"})
+	if text := fmt.Sprint(f.Problems()); !strings.Contains(text, "is wrong") || strings.Contains(text, "hunter2") {
+		t.Errorf("the problem reads %s", text)
+	}
+	for text, want := range map[string]string{
+		`hash = ""`: "1:8 hash: is empty", `hash = "a\u0007"`: "1:8 hash: has a line break or another control character",
+		`hash = 7`: "1:8 hash: a secret is not written into this file", `hash = ["a"]`: "1:8 hash: a secret is not written into this file",
+	} {
+		f := Decode("f.toml", []byte(text), &h, Options{})
+		if diff := cmp.Diff([]string{want}, places(f.Problems())); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", text, diff)
+		}
+	}
+}
