@@ -26,6 +26,7 @@ const (
 	Cancelled   State = "cancelled"   // called off: the code must not be paid any more
 	Error       State = "error"       // ErrorCode says what went wrong
 	Unavailable State = "unavailable" // PIX cannot be offered now
+	Operator    State = "operator"    // the operator menu: Page says what it shows
 )
 
 // View is everything a screen shows: plain values, decided by the caller. The
@@ -78,6 +79,9 @@ type View struct {
 	// screen: the printed code on QR, Held, Verifying, Expired and Cancelled, the
 	// receipt on Paid.
 	Printed bool
+
+	// Page is what the screen Operator shows. It is not changed after Show.
+	Page *Page
 
 	Status Status
 }
@@ -173,6 +177,9 @@ type Options struct {
 
 	// Support is the telephone that error screens name.
 	Support string
+
+	// Hint is a line at the foot of the idle screen; "" = none.
+	Hint string
 
 	// Demo marks every screen as a demonstration, so that nobody pays.
 	Demo bool

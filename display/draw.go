@@ -21,6 +21,7 @@ func (s *session) draw(ctx context.Context) {
 			t:        locale(s.opts.Locale),
 			title:    clean(s.opts.Title),
 			support:  s.opts.Support,
+			hint:     clean(s.opts.Hint),
 			demo:     s.opts.Demo,
 			coloured: s.screen.Colors() >= 8,
 		},

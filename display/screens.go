@@ -13,6 +13,7 @@ const minCols, minRows = 36, 14
 type painter struct {
 	t              *texts
 	title, support string
+	hint           string // at the foot of the idle screen
 	demo           bool
 	coloured       bool // the terminal can be told both colours of a cell
 	plan           plan
@@ -37,8 +38,17 @@ func (p *painter) paint(c *canvas, v View, m moment) (qr bool) {
 		return p.paintQR(c, v, m)
 	}
 	p.frame(c, v, m)
+	if v.State == Operator {
+		p.page(c, v.Page, m)
+		return false
+	}
 	// What ends a screen is at its foot, what it says in the middle of the rest.
-	foot := compose(c.w-4, 4, func(s *sheet) { s.hints(p.hints(v)) })
+	foot := compose(c.w-4, 4, func(s *sheet) {
+		if v.State == Idle && p.hint != "" {
+			s.text(dim, p.hint)
+		}
+		s.hints(p.hints(v))
+	})
 	pad := 0
 	if c.h >= 20 {
 		pad = 1
@@ -347,6 +357,10 @@ func animated(v View, m moment) time.Duration {
 	switch v.State {
 	case Creating, Verifying:
 		return frame - m.elapsed%frame
+	case Operator:
+		if v.Page != nil && v.Page.Busy {
+			return frame - m.elapsed%frame
+		}
 	case Starting:
 		if v.Progress <= 0 {
 			return frame - m.elapsed%frame

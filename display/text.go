@@ -200,7 +200,7 @@ func clean(s string) string {
 			return ' '
 		case unicode.In(r, unicode.C, unicode.M, unicode.Zl, unicode.Zp):
 			return -1
-		case r < 0x250, strings.ContainsRune("–—‘’“”•€", r):
+		case r < 0x250, strings.ContainsRune("–—‘’“”•€←", r):
 			return r
 		}
 		return '?'
