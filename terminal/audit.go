@@ -25,6 +25,12 @@ func Audit(tx *bbolt.Tx) error {
 	if err != nil {
 		return err
 	}
+	if b := tx.Bucket(wrongPINs); b != nil {
+		err = b.ForEach(func(id, row []byte) error { return unseal(id, row, &wrongPIN{}) })
+		if err != nil {
+			return fmt.Errorf("wrong PINs: %w", err)
+		}
+	}
 	return tx.Bucket(referenceBucket).ForEach(func(key, row []byte) error {
 		var r reference
 		if err := unseal(key, row, &r); err != nil {

@@ -58,7 +58,7 @@ func (t *Terminal) Closing(ctx context.Context, r ClosingRequest) (closing.Repor
 	}
 	result := make(chan outcome, 1)
 	err := t.ask(ctx, func() {
-		t.closeBooks(r, func(report closing.Report, err error) { result <- outcome{report, err} })
+		t.closeBooks(r, func(report closing.Report, _ uint64, err error) { result <- outcome{report, err} })
 	})
 	if err != nil {
 		return closing.Report{}, err
@@ -67,13 +67,14 @@ func (t *Terminal) Closing(ctx context.Context, r ClosingRequest) (closing.Repor
 	return o.report, cmp.Or(err, o.err)
 }
 
-func (t *Terminal) closeBooks(r ClosingRequest, reply func(closing.Report, error)) {
+// closeBooks replies with the report and the number of the slip, 0 without one.
+func (t *Terminal) closeBooks(r ClosingRequest, reply func(report closing.Report, nsu uint64, err error)) {
 	switch {
 	case t.stopping:
-		reply(closing.Report{}, ErrStopping)
+		reply(closing.Report{}, 0, ErrStopping)
 		return
 	case r.Print && t.printer == nil:
-		reply(closing.Report{}, ErrNoPrinter)
+		reply(closing.Report{}, 0, ErrNoPrinter)
 		return
 	}
 	r = t.merchantOf(r)
@@ -85,15 +86,21 @@ func (t *Terminal) closeBooks(r ClosingRequest, reply func(closing.Report, error
 		return err
 	}
 	if r.Print {
-		d.issue = []slip{{Kind: SlipClosing, Merchant: r.Merchant, Copy: 1, Closing: &report}}
+		d.issue = []slip{{Kind: SlipClosing, Merchant: r.Merchant, Copy: 1, Closing: &report, by: r.By}}
 	}
-	d.then = func([]queue.Job) { reply(report, nil) }
+	d.then = func(issued []queue.Job) {
+		var nsu uint64
+		for _, s := range issuedSlips(issued) {
+			nsu = s.NSU
+		}
+		reply(report, nsu, nil)
+	}
 	d.refused = func(err error) {
 		if known, ok := errors.AsType[knownClosing](err); ok {
-			reply(known.Report, nil)
+			reply(known.Report, 0, nil)
 			return
 		}
-		reply(closing.Report{}, err)
+		reply(closing.Report{}, 0, err)
 	}
 	t.commit(d)
 }

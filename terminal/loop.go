@@ -13,6 +13,10 @@ import (
 func (t *Terminal) work() {
 	up := t.clock.Up()
 	t.session.tick(up)
+	t.menu.Tick(up)
+	if t.menu.Open() && t.session.state != display.Idle { // a charge has the screen
+		t.menu.Close()
+	}
 	if t.stopping {
 		return
 	}
@@ -82,6 +86,9 @@ func (t *Terminal) untilNext() time.Duration {
 	if t.session.until != 0 {
 		due(t.session.until)
 	}
+	if at, ok := t.menu.Due(up); ok {
+		due(at)
+	}
 	if !t.stopping {
 		for _, l := range t.charges {
 			if l.retryAt != 0 && !l.busy {
@@ -106,6 +113,9 @@ func (t *Terminal) untilNext() time.Duration {
 
 // key routes a key press.
 func (t *Terminal) key(k display.Key) {
+	if t.menuKey(k) {
+		return
+	}
 	id := t.session.charge
 	switch t.session.key(k, t.clock.Up(), t.cfg.MinAmount, t.cfg.MaxAmount) {
 	case begin:
@@ -138,7 +148,7 @@ func (t *Terminal) drawn(d display.Drawn) {
 // draw shows the view when it changed. Everything a view claims is committed:
 // it is made of charges as the store has them.
 func (t *Terminal) draw() {
-	v := t.view()
+	v := t.menuPage(t.view())
 	same := v
 	same.Remaining = t.shown.Remaining // the display counts down by itself
 	if same == t.shown {

@@ -32,8 +32,10 @@ func (t *Terminal) recover() error {
 		if err != nil {
 			return err
 		}
-		jobs, err = queue.List(tx)
-		return err
+		if jobs, err = queue.List(tx); err != nil {
+			return err
+		}
+		return t.restoreMenu(tx)
 	})
 	if err != nil {
 		return err

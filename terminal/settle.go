@@ -52,27 +52,36 @@ func (t *Terminal) Reprint(ctx context.Context, id charge.ID) (Slip, error) {
 	}
 	result := make(chan outcome, 1)
 	err := t.ask(ctx, func() {
-		if t.copying[id] {
-			result <- outcome{err: ErrSlipWaits}
-			return
-		}
-		// One at a time: the record is read after the last copy was recorded.
-		t.copying[id] = true
-		t.perform(t.asks, func(context.Context) input {
-			r, err := t.Record(id)
-			return func() {
-				t.reprint(r, err, func(s Slip, err error) {
-					delete(t.copying, id)
-					result <- outcome{s, err}
-				})
-			}
-		})
+		t.copySlip(id, actor, func(s Slip, err error) { result <- outcome{s, err} })
 	})
 	if err != nil {
 		return Slip{}, err
 	}
 	o, err := wait(ctx, t, result)
 	return o.slip, cmp.Or(err, o.err)
+}
+
+// copySlip is Reprint on the loop; by is the actor of the slip's entry.
+func (t *Terminal) copySlip(id charge.ID, by string, reply func(Slip, error)) {
+	switch {
+	case t.printer == nil:
+		reply(Slip{}, ErrNoPrinter)
+		return
+	case t.copying[id]:
+		reply(Slip{}, ErrSlipWaits)
+		return
+	}
+	// One at a time: the record is read after the last copy was recorded.
+	t.copying[id] = true
+	t.perform(t.asks, func(context.Context) input {
+		r, err := t.Record(id)
+		return func() {
+			t.reprint(r, err, by, func(s Slip, err error) {
+				delete(t.copying, id)
+				reply(s, err)
+			})
+		}
+	})
 }
 
 // again is the slip that another copy of would be printed.
@@ -97,10 +106,11 @@ func (r Record) again() (slip, error) {
 }
 
 // reprint issues a copy, unless another slip of the charge is on its way.
-func (t *Terminal) reprint(r Record, err error, reply func(Slip, error)) {
+func (t *Terminal) reprint(r Record, err error, by string, reply func(Slip, error)) {
 	var s slip
 	if err == nil {
 		s, err = r.again()
+		s.by = by
 	}
 	if err != nil {
 		reply(Slip{}, err)
@@ -131,16 +141,20 @@ func (t *Terminal) reprint(r Record, err error, reply func(Slip, error)) {
 		}
 		return err
 	}
-	d.then = func(issued []queue.Job) {
-		var done slip
-		if err := json.Unmarshal(issued[0].Payload, &done); err != nil {
-			t.fatal = err
-			return
-		}
-		reply(done.public(), nil)
-	}
+	d.then = func(issued []queue.Job) { reply(issuedSlips(issued)[0].public(), nil) }
 	d.refused = func(err error) { reply(Slip{}, err) }
 	t.commit(d)
+}
+
+// issuedSlips are the slips of jobs that were just put into the queue.
+func issuedSlips(jobs []queue.Job) []slip {
+	slips := make([]slip, len(jobs))
+	for i, j := range jobs {
+		if err := json.Unmarshal(j.Payload, &slips[i]); err != nil {
+			panic(fmt.Sprintf("job %d was marshalled from a slip: %v", j.ID, err))
+		}
+	}
+	return slips
 }
 
 // Settlement is what a person does to jobs.
@@ -162,7 +176,7 @@ func (t *Terminal) Settle(ctx context.Context, how Settlement, ids []uint64) ([]
 	}
 	result := make(chan outcome, 1)
 	err := t.ask(ctx, func() {
-		t.settle(how, ids, func(jobs []queue.Job, err error) { result <- outcome{jobs, err} })
+		t.settle(how, ids, "operator", func(jobs []queue.Job, err error) { result <- outcome{jobs, err} })
 	})
 	if err != nil {
 		return nil, err
@@ -171,7 +185,7 @@ func (t *Terminal) Settle(ctx context.Context, how Settlement, ids []uint64) ([]
 	return o.jobs, cmp.Or(err, o.err)
 }
 
-func (t *Terminal) settle(how Settlement, ids []uint64, reply func([]queue.Job, error)) {
+func (t *Terminal) settle(how Settlement, ids []uint64, by string, reply func([]queue.Job, error)) {
 	s := &t.spool
 	switch {
 	case t.stopping:
@@ -185,7 +199,7 @@ func (t *Terminal) settle(how Settlement, ids []uint64, reply func([]queue.Job, 
 	var settled, revived []queue.Job
 	d := &decision{name: "queue " + string(how)}
 	d.with = func(tx *bbolt.Tx) (err error) {
-		if settled, err = SettleJobs(tx, at, how, ids); err != nil {
+		if settled, err = SettleJobs(tx, at, how, ids, by); err != nil {
 			return err
 		}
 		revived = nil
@@ -239,8 +253,8 @@ func revive(j queue.Job) (queue.Job, error) {
 }
 
 // SettleJobs does it in the caller's transaction, as [Terminal.Settle] and a
-// command without an agent do, and records it in the ledger.
-func SettleJobs(tx *bbolt.Tx, at ledger.Stamp, how Settlement, ids []uint64) ([]queue.Job, error) {
+// command without an agent do, and records it in the ledger; by is the actor.
+func SettleJobs(tx *bbolt.Tx, at ledger.Stamp, how Settlement, ids []uint64, by string) ([]queue.Job, error) {
 	dead, err := queue.Dead(tx)
 	if err != nil {
 		return nil, err
@@ -276,7 +290,7 @@ func SettleJobs(tx *bbolt.Tx, at ledger.Stamp, how Settlement, ids []uint64) ([]
 			return nil, err
 		}
 		_, err = ledger.Append(tx, at, ledger.Draft{
-			Op: fmt.Sprintf("queue/%d/%s/%d/%d", id, how, head.Epoch, head.Seq+1), Kind: "queue." + string(how), Actor: "operator",
+			Op: fmt.Sprintf("queue/%d/%s/%d/%d", id, how, head.Epoch, head.Seq+1), Kind: "queue." + string(how), Actor: by,
 			Data: struct {
 				Job      uint64 `json:"job"`
 				Kind     string `json:"kind"`

@@ -1,6 +1,7 @@
 package terminal
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -46,6 +47,8 @@ type slip struct {
 	Offline  bool         `json:"offline,omitempty"` // the code was made here
 	// Closing is what a closing slip says.
 	Closing *closing.Report `json:"closing,omitempty"`
+	// by is who asked for it, as the actor of its first entry; "": the terminal.
+	by string
 }
 
 // jobKind is the queue's name for slips; the states are the spool's.
@@ -91,7 +94,9 @@ func (s slip) issue(tx *bbolt.Tx, at ledger.Stamp) (queue.Job, error) {
 		s.NSU = nsu
 	}
 	s.Issued = at.Wall
-	if _, err := ledger.Append(tx, at, s.entry("issued", "", "")); err != nil {
+	issued := s.entry("issued", "", "")
+	issued.Actor = cmp.Or(s.by, actor)
+	if _, err := ledger.Append(tx, at, issued); err != nil {
 		return queue.Job{}, err
 	}
 	payload, err := json.Marshal(s)

@@ -22,7 +22,8 @@
 // # Machines
 //
 // The loop only routes. What a charge may become is in package charge. The
-// screen of the kiosk is session.go, the print spool spool.go, the times at
+// screen of the kiosk is session.go, the menu of those who look after it package
+// operator (its requests are served in operator.go), the print spool spool.go, the times at
 // which providers are asked poll.go; each decides purely. charges.go joins them,
 // recover.go begins, and decision.go writes. offline.go is what happens while a
 // provider cannot be reached, within the limits of package exposure.
@@ -55,6 +56,7 @@ import (
 	"github.com/ssg-safe/agent/display"
 	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/money"
+	"github.com/ssg-safe/agent/operator"
 	"github.com/ssg-safe/agent/pix"
 	"github.com/ssg-safe/agent/printer"
 	"github.com/ssg-safe/agent/providers"
@@ -110,6 +112,12 @@ type Config struct {
 	// Pending counts the entries that the hub does not have yet, for the screen;
 	// nil: there is no hub. It must not block.
 	Pending func() int
+	// Operators are who may open the operator menu; none: it never opens. Zone,
+	// Merchants and Printer of it are the terminal's business.
+	Operators operator.Config
+	// Inspect reads what the menu shows of the machine, its settings and its faults.
+	// It is called off the loop.
+	Inspect func(ctx context.Context, v operator.View) (operator.Sheet, error)
 }
 
 // Request asks for a charge.
@@ -168,6 +176,7 @@ type Terminal struct {
 	charges  map[charge.ID]*live
 	order    []charge.ID // of charges, oldest first
 	session  session
+	menu     *operator.Menu
 	spool    spool
 	network  display.Health
 	outages  map[string]*outage // by route: those that cannot be reached
@@ -232,6 +241,7 @@ func New(cfg Config, st *store.Store, clock Clock, screen Screen, p Printer, obs
 		folds:   map[charge.ID][]func(*live, error){},
 		copying: map[charge.ID]bool{},
 		session: session{state: display.Starting},
+		menu:    newMenu(cfg, p != nil),
 		urgent:  make(chan struct{}, maxCalls), others: make(chan struct{}, maxCalls),
 		ended: make(chan struct{}),
 	}, nil

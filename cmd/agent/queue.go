@@ -212,7 +212,7 @@ func settle(ctx context.Context, data string, how settlement, ids []uint64) ([]q
 	at := stampOf(device.NewClock(buildTime()))
 	var settled []queue.Job
 	err = commitAlone(ctx, s, store.Op{Name: command, Do: func(tx *bbolt.Tx) (err error) {
-		settled, err = terminal.SettleJobs(tx, at, how.what, ids)
+		settled, err = terminal.SettleJobs(tx, at, how.what, ids, "operator")
 		return err
 	}})
 	if err := errors.Join(err, s.Close()); err != nil {

@@ -61,6 +61,8 @@ func TestRulesCatch(t *testing.T) {
 		{"providers stand alone", "providers/ssg/x.go", module + "queue"},
 		{"local devices have no HTTP", "device/x.go", "net/http"},
 		{"the emulator is independent of the encoder", "printer/emulator/x.go", module + "printer/escpos"},
+		{"the operator menu is pure", "operator/x.go", module + "terminal"},
+		{"the operator menu is pure", "operator/pin/x.go", "os"},
 		{"the terminal knows plain types only", "terminal/x.go", module + "providers/ssg"},
 		{"the terminal knows plain types only", "terminal/x.go", module + "printer/escpos"},
 		{"the terminal knows plain types only", "terminal/x.go", module + "device"},

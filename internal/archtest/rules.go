@@ -100,9 +100,15 @@ var rules = []rule{
 		why: "a printer that shares the encoder's code shares its mistakes, and proves nothing",
 	},
 	{
+		name: "the operator menu is pure",
+		of:   []string{"operator/..."}, only: append([]string{"operator/...", "display"}, core...),
+		never: []string{"os/...", "net/...", "syscall", "go.etcd.io/bbolt/..."},
+		why:   "who may do what on a kiosk must be tested from keys and answers alone; the terminal does what the menu asks for",
+	},
+	{
 		name: "the terminal knows plain types only",
 		of:   []string{"terminal/..."},
-		only: append([]string{"providers", "printer", "printer/slip", "display"}, core...),
+		only: append([]string{"providers", "printer", "printer/slip", "display", "operator"}, core...),
 		why:  "the terminal is loop and routing over small interfaces of its own; cmd wires the adapters in",
 	},
 	{
