@@ -32,6 +32,7 @@ type Config struct {
 	Archive   ArchiveConfig    `toml:"archive"`
 	Fleet     FleetConfig      `toml:"fleet"`
 	API       APIConfig        `toml:"api"`
+	Operators []OperatorConfig `toml:"operator" max:"32"`
 	Log       LogConfig        `toml:"log"`
 }
 
@@ -297,6 +298,24 @@ type APITokenConfig struct {
 	Scopes []string `toml:"scopes" required:"true" min:"1" max:"3"`
 	// The token, 32 characters or more: openssl rand -hex 32.
 	Secret config.Secret `toml:"secret" required:"true" example:"{ credential = \"api-pdv.token\" }"`
+}
+
+// OperatorConfig is somebody who may open the operator menu on the screen. Without
+// any there is no menu.
+type OperatorConfig struct {
+	// The number that is typed at the keypad, 1 to 6 digits. It stands in the ledger
+	// beside what the operator does ("operator:12"): never give it to anybody else.
+	ID string `toml:"id" required:"true" example:"12"`
+	// What the menu calls the operator.
+	Name string `toml:"name" required:"true" example:"Maria" max:"16"`
+	// What the operator may do. attendant: print slips again, see what is pending.
+	// supervisor: and close the day, decide about slips. technician: and see state and
+	// configuration, examine the terminal.
+	Role string `toml:"role" required:"true" example:"attendant" oneof:"attendant supervisor technician"`
+	// The hash of the operator's PIN, made by `ssg-agent operator hash`. It may be
+	// written here as it is, but whoever reads it finds the PIN within hours: better a
+	// file of its own, like other secrets.
+	PIN config.Secret `toml:"pin" required:"true" inline:"true" example:"{ credential = \"operator-12.pin\" }"`
 }
 
 // LogConfig is what is written to standard error, which systemd takes to the

@@ -16,6 +16,8 @@ import (
 
 	"github.com/ssg-safe/agent/device"
 	"github.com/ssg-safe/agent/display"
+	"github.com/ssg-safe/agent/internal/config"
+	"github.com/ssg-safe/agent/operator"
 	"github.com/ssg-safe/agent/printer"
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/providers/simkit"
@@ -44,7 +46,8 @@ func newDemoCmd(g *globals) *cobra.Command {
 and a fleet of one: broker and hub are inside, too. Nothing real is touched: no
 hardware, no network. Type an amount and press Enter; the payer pays a few
 seconds after the code is shown; the slips appear as pictures in the directory's
-slips folder. Ctrl-C ends it.
+slips folder. Esc 0 0 Esc 0 0 Enter opens the operator menu (operator 1, PIN 407193).
+Ctrl-C ends it.
 
 With --headless there is no screen: what an earlier run left open is finished,
 then --charges charges are made, paid and printed, the hub gets the ledger, and
@@ -140,8 +143,8 @@ func runDemo(ctx context.Context, g *globals, f demoFlags) error {
 	}
 	line := &cuttable{next: transport}
 	w := &wiring{cfg: cfg, log: log, clock: clock, screen: display.Options{
-		Locale: f.locale, Title: title(cfg), Demo: true, Now: merchantClock(cfg),
-	}, interrupt: stop}
+		Locale: f.locale, Title: title(cfg), Demo: true, Now: merchantClock(cfg), Hint: demoHint(f.locale),
+	}, interrupt: stop, private: true}
 	routes, err := openRoutes(cfg, line, nil, log)
 	if err != nil {
 		return usageError{err}
@@ -195,10 +198,29 @@ func demoConfig(dir string, f demoFlags, kind family) (Config, error) {
 	p.RequestsPerSecond = 100
 	c.Merchants, c.Providers = []MerchantConfig{m}, []ProviderConfig{p}
 	c.Printer.Kind, c.Printer.Path = "virtual", filepath.Join(dir, "slips")
+	c.Operators = []OperatorConfig{{
+		ID: demoOperator, Name: "Demo", Role: string(operator.Technician), PIN: config.Secret{Source: "inline", Value: demoHash},
+	}}
 	if f.headless {
 		c.Display.Kind = "none"
 	}
 	return c, nil
+}
+
+// The demo's one operator. The hash is of demoPIN, and no secret.
+const (
+	demoOperator = "1"
+	demoPIN      = "407193"
+	demoHash     = "$argon2id$v=19$m=12288,t=3,p=1$c2FsdHNhbHRzYWx0c2FsdA$uet19jfoemc+4zcuzYy1sFwfZnYXqyzyG6klLVwPjLc"
+)
+
+// demoHint says on the idle screen how the operator menu is opened.
+func demoHint(locale string) string {
+	const keys = "ESC\u00a00\u00a00\u00a0ESC\u00a00\u00a00\u00a0ENTER" // does not break
+	if locale == "en" {
+		return "Operator menu: " + keys + ", number " + demoOperator + ", PIN " + demoPIN
+	}
+	return "Menu do operador: " + keys + ", número " + demoOperator + ", PIN " + demoPIN
 }
 
 // suffix tells the directories of one provider from those of another.

@@ -25,6 +25,7 @@ import (
 	"github.com/ssg-safe/agent/internal/supervise"
 	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/ledger/archive"
+	"github.com/ssg-safe/agent/operator"
 	"github.com/ssg-safe/agent/printer"
 	"github.com/ssg-safe/agent/printer/emulator"
 	"github.com/ssg-safe/agent/queue"
@@ -55,6 +56,8 @@ type wiring struct {
 	// agent and is stopped after it.
 	dial   func(ctx context.Context, network, addr string) (net.Conn, error)
 	beside []supervise.Component
+	// private: nothing outside of this process is examined for the operator menu.
+	private bool
 }
 
 // run runs the terminal until ctx ends, the driver is done, or a fault ends
@@ -111,6 +114,7 @@ func (w *wiring) agent(ctx context.Context, s *screen, notify *supervise.Notifie
 	var link *fleet.Link
 	var pending atomic.Int64
 	config := w.terminalConfig()
+	config.Inspect = (&inspector{front: f, private: w.private, texts: inspectTexts(w.cfg.Terminal.Locale)}).inspect
 	config.Pending = func() int { return int(pending.Load()) }
 	t, err := terminal.New(config, st, clock, s, w.printer, func(e terminal.Event) {
 		d.watch(e)
@@ -294,6 +298,7 @@ func (w *wiring) terminalConfig() terminal.Config {
 	}
 	out.Profile, _ = printer.ProfileByName(c.Printer.Profile) // Validate knows the name
 	out.Merchants = c.merchants()
+	out.Operators = operator.Config{Operators: c.operators(), Locale: c.Terminal.Locale}
 	return out
 }
 
