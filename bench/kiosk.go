@@ -62,7 +62,7 @@ func newKiosk(ctx context.Context, dir string, payAfter time.Duration) (*kiosk, 
 	client, err := ssg.New(ssg.Config{
 		BaseURL: "http://simulator.invalid", AllowInsecureHTTP: true,
 		ClientID: ssgsim.DefaultClientID, ClientSecret: ssgsim.DefaultClientSecret,
-		LocationHosts: []string{ssgsim.DefaultLocationHost}, RequestsPerSecond: 1000,
+		LocationHosts: []string{ssgsim.DefaultLocationHost},
 		Payer: providers.Payer{
 			Name: "Pagador Simulado", Document: "52998224725", Email: "pagador@example.com",
 			Address: "Rua Exemplo, 1", City: "São Paulo", State: "SP", Postcode: "01001000",

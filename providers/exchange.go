@@ -69,6 +69,7 @@ type Call struct {
 	URL    string
 	Header http.Header // may be nil; Accept is application/json unless given
 	Body   []byte
+	Use    Use
 	// Hide lists the credentials and personal data in this call, which must
 	// never come back in an error's text.
 	Hide Hidden
@@ -124,6 +125,7 @@ func (h *HTTP) do(ctx context.Context, c Call) (Answer, error) {
 		return Answer{}, h.Fail(c, NotSent, Answer{}, "", "", err)
 	}
 	var p phase
+	ctx = withUse(ctx, c.Use)
 	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, p.trace()), c.Method, c.URL, bytes.NewReader(c.Body))
 	if err != nil {
 		return Answer{}, h.Fail(c, Invalid, Answer{}, "", "request cannot be built", err)
@@ -148,6 +150,9 @@ func (h *HTTP) do(ctx context.Context, c Call) (Answer, error) {
 	req.Header.Set("Accept-Encoding", "identity")
 
 	resp, err := h.Transport.RoundTrip(req)
+	if held, ok := errors.AsType[*Held](err); ok {
+		return Answer{}, held.failure(h, c)
+	}
 	if err != nil {
 		kind := Ambiguous
 		if p.nothingSent() {

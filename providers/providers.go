@@ -238,9 +238,12 @@ type Error struct {
 	Code string
 	// Detail is text for operators: redacted, bounded, never shown to payers.
 	Detail string
-	// RetryAfter is the provider's wish; 0: none.
+	// RetryAfter is the provider's wish, or the client policy's; 0: none.
 	RetryAfter time.Duration
-	Err        error
+	// Held: the client's own policy sent nothing, so that the error says nothing
+	// new about the provider.
+	Held bool
+	Err  error
 }
 
 // Error names provider, operation, kind and detail.

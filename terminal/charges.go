@@ -111,6 +111,9 @@ func (t *Terminal) send(l *live) {
 	}
 	t.call(t.acts, t.urgent, route.Caps().CreateTimeout, func(ctx context.Context) input {
 		sent := t.clock.Up()
+		if last.N > 1 {
+			ctx = providers.Repeating(ctx)
+		}
 		a, err := route.CreateCharge(ctx, in)
 		return func() { l.later(func() { t.answered(l, last.N, sent, a, err) }) }
 	})
@@ -126,6 +129,9 @@ func (t *Terminal) call(ctx context.Context, kind chan struct{}, limit time.Dura
 		}
 		ctx, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
+		if kind == t.urgent {
+			ctx = providers.WaitedFor(ctx)
+		}
 		return f(ctx)
 	})
 }

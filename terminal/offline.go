@@ -67,6 +67,9 @@ func unreachable(err error) bool {
 func (t *Terminal) reached(route string, err error) {
 	up := t.clock.Up()
 	e, ok := errors.AsType[*providers.Error](err)
+	if ok && e.Held { // nothing was learnt of the provider
+		return
+	}
 	switch {
 	case err == nil || ok && e.HTTP != 0 && e.HTTP < 500:
 		t.network = display.OK
@@ -79,7 +82,7 @@ func (t *Terminal) reached(route string, err error) {
 	switch {
 	case unreachable(err):
 		if o == nil {
-			o = &outage{probe: up + backoff(1)}
+			o = &outage{probe: up + providers.Backoff(1)}
 			t.outages[route] = o
 		}
 		o.failures++
@@ -108,7 +111,7 @@ func (t *Terminal) searched(route string, err error) {
 			t.outages[route] = o
 		}
 		o.vain++
-		wait := backoff(o.vain)
+		wait := providers.Backoff(o.vain)
 		if e, ok := errors.AsType[*providers.Error](err); ok {
 			if wait = max(wait, e.RetryAfter); e.Kind.Permanent() {
 				wait = max(wait, refusedWait)

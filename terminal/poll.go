@@ -36,18 +36,19 @@ func (w *watch) asked(up time.Duration, err error, s charge.State, p providers.P
 	if answered := err == nil || ok && e.Kind.Permanent(); answered && !s.Open() {
 		w.over = up >= w.since+time.Duration(p.Times)*p.Late
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		w.failures = 0
+		return
+	case ok && e.Held: // it was not asked
+		w.next = max(w.next, up+jitter(max(e.RetryAfter, providers.MinPause)))
 		return
 	}
 	w.failures++
-	w.next = max(w.next, up+backoff(w.failures))
-}
-
-// backoff is how long to wait after so many failures in a row, up to half a
-// minute.
-func backoff(failures int) time.Duration {
-	return jitter(min(time.Second<<min(failures, 5), 30*time.Second))
+	w.next = max(w.next, up+providers.Backoff(w.failures))
+	if ok {
+		w.next = max(w.next, up+e.RetryAfter)
+	}
 }
 
 // hint brings the next question forward, once a second.

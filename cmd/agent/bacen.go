@@ -99,7 +99,7 @@ func bacenConfig(p ProviderConfig, merchants []MerchantConfig) (bacen.Config, er
 		Profile: profile, URL: p.URL, TokenURL: b.TokenURL, AllowInsecureHTTP: p.AllowInsecureHTTP,
 		ClientID: p.ClientID, ClientSecret: p.ClientSecret.Value,
 		CertificateFile: b.Certificate, CertificateKey: b.CertificateKey.Value, CAFile: b.CAFile, AppKey: b.AppKey.Value,
-		LocationHosts: p.AllowedHosts, CodeCheck: p.BRCodeCheck, RequestsPerSecond: p.RequestsPerSecond,
+		LocationHosts: p.AllowedHosts, CodeCheck: p.BRCodeCheck,
 	}
 	for _, m := range merchants {
 		if m.Provider == p.Name {

@@ -54,7 +54,7 @@ const simSettleAfter = 2 * time.Second
 func bspayConfig(p ProviderConfig) bspay.Config {
 	c := bspay.Config{
 		URL: p.URL, AllowInsecureHTTP: p.AllowInsecureHTTP, ClientID: p.ClientID, ClientSecret: p.ClientSecret.Value,
-		LocationHosts: p.AllowedHosts, CodeCheck: p.BRCodeCheck, RequestsPerSecond: p.RequestsPerSecond,
+		LocationHosts: p.AllowedHosts, CodeCheck: p.BRCodeCheck,
 	}
 	if p.Bspay != nil {
 		c.SigningKey, c.PostbackURL, c.UserAgent = p.Bspay.SigningKey.Value, p.Bspay.PostbackURL, p.Bspay.UserAgent

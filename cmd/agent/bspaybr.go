@@ -64,7 +64,7 @@ document = "52998224725"
 func bspaybrConfig(p ProviderConfig) bspaybr.Config {
 	c := bspaybr.Config{
 		URL: p.URL, AllowInsecureHTTP: p.AllowInsecureHTTP, ClientID: p.ClientID, ClientSecret: p.ClientSecret.Value,
-		LocationHosts: p.AllowedHosts, CodeCheck: p.BRCodeCheck, RequestsPerSecond: p.RequestsPerSecond,
+		LocationHosts: p.AllowedHosts, CodeCheck: p.BRCodeCheck,
 	}
 	if b := p.Bspaybr; b != nil {
 		c.CallbackURL, c.CallbackKey, c.UserAgent = b.CallbackURL, b.CallbackKey.Value, b.UserAgent

@@ -116,7 +116,9 @@ type ProviderConfig struct {
 	BRCodeCheck string `toml:"brcode_check" default:"strict" oneof:"strict warn"`
 	// The hosts that the locations in dynamic codes may have. Empty: any.
 	AllowedHosts []string `toml:"allowed_hosts" max:"32"`
-	// The most requests a second, with bursts of five. No provider states a limit.
+	// The most requests a second, with bursts of five; questions whether charges
+	// were paid are at most a fifth of them. No provider states a limit. Providers with
+	// one credential share it.
 	RequestsPerSecond int `toml:"requests_per_second" default:"2" min:"1" max:"100"`
 	// The CNPJ of the institution that brings the money, which fiscal documents
 	// name, 14 characters without punctuation. The local API tells it.

@@ -328,7 +328,7 @@ func (d *doctor) checkProviders(ctx context.Context) {
 			d.add("provider", checkWarn, "provider_secret_unseen", p.Name)
 			continue
 		}
-		route, err := openRoute(d.cfg, p, nil, d.clock.Wall, d.log)
+		route, err := openRoute(d.cfg, p, policies{}.of(p, d.log), nil, d.clock.Wall, d.log)
 		if err != nil {
 			d.add("provider", checkFail, "provider_config", p.Name, reason(err))
 			continue

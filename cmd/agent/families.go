@@ -15,6 +15,7 @@ import (
 
 	"github.com/ssg-safe/agent/internal/config"
 	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/providers/policy"
 	"github.com/ssg-safe/agent/providers/simkit"
 	"github.com/ssg-safe/agent/terminal"
 )
@@ -182,9 +183,9 @@ func (f family) simulated(url string) (MerchantConfig, ProviderConfig, error) {
 // openRoutes makes the configured providers. over replaces the network; nil:
 // each provider's own way to it, where certificates are held against now.
 func openRoutes(cfg Config, over http.RoundTripper, now func() time.Time, log *slog.Logger) (map[string]terminal.Route, error) {
-	routes := map[string]terminal.Route{}
+	routes, limits := map[string]terminal.Route{}, policies{}
 	for _, p := range cfg.Providers {
-		route, err := openRoute(cfg, p, over, now, log)
+		route, err := openRoute(cfg, p, limits.of(p, log), over, now, log)
 		if err != nil {
 			return nil, fmt.Errorf("provider %s: %w", p.Name, err)
 		}
@@ -193,8 +194,23 @@ func openRoutes(cfg Config, over http.RoundTripper, now func() time.Time, log *s
 	return routes, nil
 }
 
-// openRoute makes one of them.
-func openRoute(cfg Config, p ProviderConfig, over http.RoundTripper, now func() time.Time, log *slog.Logger) (terminal.Route, error) {
+// policies are those of the credentials that were met: two providers with one
+// credential share its limits.
+type policies map[credential]*policy.Policy
+
+type credential struct{ kind, url, client string }
+
+// of is the policy of a provider's credential.
+func (ps policies) of(p ProviderConfig, log *slog.Logger) *policy.Policy {
+	key := credential{p.Type, p.URL, p.ClientID}
+	if ps[key] == nil {
+		ps[key] = policy.New(p.RequestsPerSecond, log.With("provider", p.Name))
+	}
+	return ps[key]
+}
+
+// openRoute makes one of them, whose requests keep to a policy.
+func openRoute(cfg Config, p ProviderConfig, limits *policy.Policy, over http.RoundTripper, now func() time.Time, log *slog.Logger) (terminal.Route, error) {
 	f, err := familyOf(p.Type)
 	if err != nil {
 		return nil, err
@@ -208,7 +224,7 @@ func openRoute(cfg Config, p ProviderConfig, over http.RoundTripper, now func() 
 		}
 		over = way
 	}
-	return f.open(cfg, p, over, log.With("provider", p.Name))
+	return f.open(cfg, p, limits.Over(over), log.With("provider", p.Name))
 }
 
 // tables refuses the settings of other families than the provider's own.

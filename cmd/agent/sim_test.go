@@ -62,7 +62,7 @@ func (s *simRun) client(t *testing.T) *ssg.Client {
 	t.Cleanup(transport.CloseIdleConnections)
 	c, err := ssg.New(ssg.Config{
 		BaseURL: s.hello.URL, AllowInsecureHTTP: true, ClientID: s.hello.ClientID, ClientSecret: redact.Secret(s.hello.ClientSecret),
-		AccountID: s.hello.Account, LocationHosts: []string{s.hello.LocationHost}, RequestsPerSecond: 1000,
+		AccountID: s.hello.Account, LocationHosts: []string{s.hello.LocationHost},
 	}, transport, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -57,7 +57,7 @@ func ssgConfig(p ProviderConfig) ssg.Config {
 	c := ssg.Config{
 		BaseURL: p.URL, AllowInsecureHTTP: p.AllowInsecureHTTP,
 		ClientID: p.ClientID, ClientSecret: p.ClientSecret.Value,
-		LocationHosts: p.AllowedHosts, CodeCheck: p.BRCodeCheck, RequestsPerSecond: p.RequestsPerSecond,
+		LocationHosts: p.AllowedHosts, CodeCheck: p.BRCodeCheck,
 	}
 	if p.Payer != nil {
 		c.Payer = providers.Payer(*p.Payer)

@@ -187,7 +187,7 @@ var rules = []rule{
 // simulator (providers/NAME/NAMEsim) from the adapter it is to test.
 func providerRules(files []file) []rule {
 	var rules []rule
-	seen := map[string]bool{"internal": true, "providertest": true, "simkit": true} // shared, and no adapters
+	seen := map[string]bool{"internal": true, "policy": true, "providertest": true, "simkit": true} // shared, and no adapters
 	for _, f := range files {
 		below, ok := strings.CutPrefix(f.pkg, "providers/")
 		name, _, _ := strings.Cut(below, "/")

@@ -44,7 +44,6 @@
 package bacen
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -122,8 +121,7 @@ func New(cfg Config, transport http.RoundTripper, log *slog.Logger) (*Client, er
 		c.query.Set(name, cfg.fill(value))
 	}
 	c.calls = oauth.New(oauth.Config{
-		HTTP: &c.http, Rate: cmp.Or(cfg.RequestsPerSecond, DefaultRequestsPerSecond),
-		Token: c.tokenCall, Failure: parseFailure, Address: "token_url",
+		HTTP: &c.http, Token: c.tokenCall, Failure: parseFailure, Address: "token_url",
 	})
 	return c, nil
 }
@@ -189,7 +187,7 @@ func (c *Client) CreateCharge(ctx context.Context, in providers.Intent) (provide
 	}
 	call := c.call("create", http.MethodPut, "/cob/"+txid, nil)
 	call.Hide = hide
-	call, a, err := c.calls.Send(ctx, call, 0, func() any { return req })
+	call, a, err := c.calls.Send(ctx, call, func() any { return req })
 	orphan := providers.Charge{ProviderID: txid}
 	if err != nil {
 		if e, ok := errors.AsType[*providers.Error](err); ok && e.Kind.OutcomeUnknown() {
@@ -223,7 +221,7 @@ func (c *Client) CreateCharge(ctx context.Context, in providers.Intent) (provide
 // there is none is the refusal believed: it may be the echo of an earlier sending
 // whose answer never came.
 func (c *Client) adopt(ctx context.Context, in providers.Intent, txid string, hide providers.Hidden, refusal *providers.Error) (providers.Charge, error) {
-	call, a, found, err := c.read(ctx, "create", txid, hide, 0)
+	call, a, found, err := c.read(ctx, "create", txid, hide, providers.Act)
 	orphan := providers.Charge{ProviderID: txid, Digest: a.Digest}
 	if e, failed := errors.AsType[*providers.Error](err); failed {
 		switch {
@@ -267,7 +265,7 @@ func (c *Client) GetCharge(ctx context.Context, ref providers.Ref) (providers.Ch
 	if !ok {
 		return providers.Charge{}, c.http.Fail(providers.Call{Op: "status"}, providers.Invalid, providers.Answer{}, "invalid_id", "no txid of 26 to 35 letters and digits", nil)
 	}
-	call, a, found, err := c.read(ctx, "status", txid, c.hidden(), 1)
+	call, a, found, err := c.read(ctx, "status", txid, c.hidden(), providers.Poll)
 	if err != nil {
 		return providers.Charge{}, err
 	}
@@ -298,7 +296,7 @@ func (c *Client) CancelCharge(ctx context.Context, ref providers.Ref) (providers
 		return providers.Charge{}, c.http.Fail(providers.Call{Op: "cancel"}, providers.Invalid, providers.Answer{}, "invalid_id", "no txid of 26 to 35 letters and digits", nil)
 	}
 	call := c.call("cancel", http.MethodPatch, "/cob/"+ref.ProviderID, nil)
-	call, a, err := c.calls.Send(ctx, call, 0, func() any { return removal{wordRemovedByUs} })
+	call, a, err := c.calls.Send(ctx, call, func() any { return removal{wordRemovedByUs} })
 	if err != nil {
 		return providers.Charge{}, err
 	}
@@ -310,7 +308,7 @@ func (c *Client) CancelCharge(ctx context.Context, ref providers.Ref) (providers
 		}
 	case http.StatusBadRequest, http.StatusConflict, http.StatusUnprocessableEntity:
 		refusal := c.refused(call, a)
-		call, a, found, err = c.read(ctx, "cancel", ref.ProviderID, c.hidden(), 0)
+		call, a, found, err = c.read(ctx, "cancel", ref.ProviderID, c.hidden(), providers.Act)
 		switch e, _ := errors.AsType[*providers.Error](err); {
 		case err != nil && e.Kind == providers.Security:
 			return providers.Charge{}, e
@@ -339,10 +337,10 @@ func (c *Client) CheckHealth(ctx context.Context) error {
 }
 
 // read asks for a cob and checks that the answer is about it.
-func (c *Client) read(ctx context.Context, op, txid string, hide providers.Hidden, reserve int) (providers.Call, providers.Answer, cob, error) {
+func (c *Client) read(ctx context.Context, op, txid string, hide providers.Hidden, use providers.Use) (providers.Call, providers.Answer, cob, error) {
 	call := c.call(op, http.MethodGet, "/cob/"+txid, nil)
-	call.Hide = hide
-	call, a, err := c.calls.Send(ctx, call, reserve, nil)
+	call.Hide, call.Use = hide, use
+	call, a, err := c.calls.Send(ctx, call, nil)
 	if err != nil {
 		return call, a, cob{}, err
 	}

@@ -22,10 +22,6 @@ const (
 	CheckWarn = "warn"
 )
 
-// DefaultRequestsPerSecond is the client-side limit. The standard states none;
-// reads leave room in it for a create.
-const DefaultRequestsPerSecond = 2
-
 // Config is the adapter's configuration: one account at one bank. A FieldError
 // of [Config.Validate] names a field by the word in parentheses.
 type Config struct {
@@ -66,9 +62,6 @@ type Config struct {
 	// UserAgent (user_agent) is sent with every request; empty:
 	// providers.DefaultUserAgent.
 	UserAgent string
-	// RequestsPerSecond (requests_per_second) limits this adapter, with bursts of
-	// five; 0 means DefaultRequestsPerSecond.
-	RequestsPerSecond int
 	// Now is the wall clock, used where the bank's answers tell no time; nil:
 	// time.Now.
 	Now func() time.Time
@@ -174,9 +167,6 @@ func (c Config) Validate() error {
 	}
 	if strings.ContainsFunc(c.UserAgent, func(r rune) bool { return r < ' ' || r > '~' }) {
 		wrong("user_agent", "not printable ASCII", "")
-	}
-	if c.RequestsPerSecond < 0 || c.RequestsPerSecond > 1000 {
-		wrong("requests_per_second", "outside 1–1000", "leave it out for 2")
 	}
 	return errors.Join(errs...)
 }

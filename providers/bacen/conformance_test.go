@@ -31,7 +31,7 @@ func config(tb testing.TB) Config {
 	return Config{
 		Profile: p, URL: "http://bank.test", AllowInsecureHTTP: true, ClientID: "client-7", ClientSecret: secret,
 		Payees:        []Payee{{Key: key, Name: "Loja", City: "Recife"}},
-		LocationHosts: []string{bacensim.DefaultLocationHost}, RequestsPerSecond: 1000,
+		LocationHosts: []string{bacensim.DefaultLocationHost},
 	}
 }
 

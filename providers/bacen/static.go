@@ -155,7 +155,9 @@ func (c *Client) page(ctx context.Context, op, txid string, w window, number, si
 	if txid != "" {
 		query.Set("txid", txid)
 	}
-	call, a, err := c.calls.Send(ctx, c.call(op, http.MethodGet, "/pix", query), 1, nil)
+	call := c.call(op, http.MethodGet, "/pix", query)
+	call.Use = providers.Read
+	call, a, err := c.calls.Send(ctx, call, nil)
 	if err != nil {
 		return page{}, err
 	}

@@ -33,7 +33,11 @@ func (c *Client) list(ctx context.Context, op string, page int, q listRequest) (
 	if q.PageSize == 0 {
 		q.PageSize = pageSize
 	}
-	r, _, err := c.ask(ctx, request{op: op, method: http.MethodPost, path: "/v2/account/transactions/list", reserve: 1, body: q})
+	use := providers.Read
+	if op == "status" && q.From == "" { // the question itself, and not the search that may follow
+		use = providers.Poll
+	}
+	r, _, err := c.ask(ctx, request{op: op, method: http.MethodPost, path: "/v2/account/transactions/list", use: use, body: q})
 	if err != nil {
 		return r, nil, err
 	}
@@ -165,7 +169,7 @@ func (c *Client) Transactions(ctx context.Context, q providers.TransactionQuery)
 func (c *Client) get(ctx context.Context, op, path string) (reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	r, _, err := c.ask(ctx, request{op: op, method: http.MethodGet, path: path, reserve: 1})
+	r, _, err := c.ask(ctx, request{op: op, method: http.MethodGet, path: path, use: providers.Read})
 	return r, err
 }
 

@@ -39,7 +39,6 @@
 package bspay
 
 import (
-	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -70,10 +69,9 @@ const (
 	readTimeout   = 10 * time.Second
 	// tokenLife is that of a token whose answer does not say it ("1h").
 	tokenLife = time.Hour
-	// loginShare is how many requests there must be room for between two logins: at
-	// two requests a second there are 15 logins a minute, of the 30 that the provider
-	// allows to all terminals behind one address.
-	loginShare = 8
+	// loginEvery spaces logins: 15 a minute, of the 30 that the provider allows to
+	// all terminals behind one address.
+	loginEvery = 4 * time.Second
 	// maxAmount is what fits into a code.
 	maxAmount money.Amount = 999_999_999_999
 )
@@ -115,9 +113,8 @@ func New(cfg Config, transport http.RoundTripper, log *slog.Logger) (*Client, er
 		clock: &clock{next: transport, wall: cfg.Now},
 	}
 	c.http = providers.HTTP{Provider: Name, Transport: c.clock, UserAgent: cfg.UserAgent, Log: log}
-	rate := cmp.Or(cfg.RequestsPerSecond, DefaultRequestsPerSecond)
 	c.calls = oauth.New(oauth.Config{
-		HTTP: &c.http, Rate: rate, TokenEvery: loginShare * time.Second / time.Duration(rate), Token: c.tokenCall,
+		HTTP: &c.http, TokenEvery: loginEvery, Token: c.tokenCall,
 		Failure: func(body []byte) (string, string) { f := parseFailure(body); return f.code, f.message },
 		Address: "url", Life: tokenLife, Stale: stale,
 	})
@@ -316,7 +313,7 @@ func (c *Client) CheckHealth(ctx context.Context) error {
 type request struct {
 	op, method, path string
 	hide             providers.Hidden
-	reserve          int  // see oauth.Session.Do
+	use              providers.Use
 	body             any  // JSON; nil: none
 	moves            bool // moves money out, so it is signed
 }
@@ -348,7 +345,7 @@ func (c *Client) ask(ctx context.Context, q request) (reply, failure, error) {
 		_ = c.CheckHealth(ctx)
 	}
 	for again := q.moves; ; again = false {
-		sent, a, err := c.calls.Do(ctx, call, q.reserve, func(call *providers.Call) error {
+		sent, a, err := c.calls.Do(ctx, call, func(call *providers.Call) error {
 			if body != nil {
 				call.Body = body
 				call.Header.Set("Content-Type", "application/json")
@@ -404,7 +401,7 @@ func (c *Client) contract(r reply, err error) error {
 
 func (c *Client) call(q request) providers.Call {
 	hide := q.hide.WithSecret(c.cfg.ClientSecret).WithSecret(c.cfg.SigningKey).WithSecret(c.basic())
-	return providers.Call{Op: q.op, Method: q.method, URL: c.base + q.path, Hide: hide}
+	return providers.Call{Op: q.op, Method: q.method, URL: c.base + q.path, Use: q.use, Hide: hide}
 }
 
 // tokenCall is the token request. The credentials travel in a header.

@@ -280,7 +280,7 @@ func TestTokens(t *testing.T) {
 	})
 	// While logins fail for another reason, every call needs one.
 	synctest.Test(t, func(t *testing.T) {
-		c, sim := newClient(t, bspaysim.Options{}, func(cfg *Config) { cfg.RequestsPerSecond = DefaultRequestsPerSecond })
+		c, sim := newClient(t, bspaysim.Options{}, nil)
 		faults(t, sim, simkit.Rule{Route: "token", Fault: simkit.HTTP, Arg: "503"})
 		for range 600 {
 			e, ok := errors.AsType[*providers.Error](c.CheckHealth(t.Context()))
@@ -345,10 +345,10 @@ func TestPayer(t *testing.T) {
 func TestConfig(t *testing.T) {
 	bad := Config{
 		URL: "http://x", ClientID: "a:b", PostbackURL: "http://hub", LocationHosts: []string{"https://x"}, CodeCheck: "maybe",
-		RequestsPerSecond: -1, Payer: providers.Payer{Document: "1"},
+		Payer: providers.Payer{Document: "1"},
 	}
 	err := bad.Validate()
-	for _, want := range []string{"url: plain HTTP", "client_id: ", "client_secret: missing", "bspay.postback_url", "payer.document", "allowed_hosts", "brcode_check", "requests_per_second"} {
+	for _, want := range []string{"url: plain HTTP", "client_id: ", "client_secret: missing", "bspay.postback_url", "payer.document", "allowed_hosts", "brcode_check"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want it to name %s", err, want)
 		}

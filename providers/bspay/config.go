@@ -21,10 +21,6 @@ const (
 	CheckWarn = "warn"
 )
 
-// DefaultRequestsPerSecond is the client-side limit; the document states one for
-// tokens alone. Reads leave room in it for a create.
-const DefaultRequestsPerSecond = 2
-
 // Config is the adapter's configuration: one account. A FieldError of
 // [Config.Validate] names a field by the word in parentheses.
 type Config struct {
@@ -54,9 +50,6 @@ type Config struct {
 	// UserAgent (bspay.user_agent) is sent with every request, since accounts may have
 	// lists of them; empty: providers.DefaultUserAgent.
 	UserAgent string
-	// RequestsPerSecond (requests_per_second) limits this adapter, with bursts of
-	// five; 0 means DefaultRequestsPerSecond.
-	RequestsPerSecond int
 	// Now is the wall clock, which the provider's own is compared with; nil:
 	// time.Now.
 	Now func() time.Time
@@ -94,7 +87,7 @@ func (c Config) Validate() error {
 	}
 	ps.Hosts("allowed_hosts", c.LocationHosts)
 	ps.Word("brcode_check", c.CodeCheck, CheckStrict, CheckWarn)
-	ps.Client(c.UserAgent, c.RequestsPerSecond)
+	ps.Agent(c.UserAgent)
 	return ps.Err()
 }
 

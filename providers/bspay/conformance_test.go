@@ -34,7 +34,7 @@ var payer = providers.Payer{Name: "Zulmira Quaresma Canario", Document: "1234567
 func config() Config {
 	return Config{
 		URL: "http://provider.test", AllowInsecureHTTP: true, ClientID: "client-7", ClientSecret: secret, SigningKey: signingKey,
-		LocationHosts: []string{bspaysim.DefaultLocationHost}, RequestsPerSecond: 1000,
+		LocationHosts: []string{bspaysim.DefaultLocationHost},
 	}
 }
 

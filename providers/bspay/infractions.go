@@ -120,7 +120,7 @@ func (c *Client) ReplyInfraction(ctx context.Context, id, message string, files 
 		part.Write(f.Content) // into memory
 	}
 	form.Close() // into memory
-	sent, a, err := c.calls.Do(ctx, call, 0, func(call *providers.Call) error {
+	sent, a, err := c.calls.Do(ctx, call, func(call *providers.Call) error {
 		call.Body = body.Bytes()
 		call.Header.Set("Content-Type", form.FormDataContentType())
 		return nil

@@ -58,7 +58,6 @@ import (
 	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/providers/internal/brcode"
-	"github.com/ssg-safe/agent/providers/internal/pace"
 	"github.com/ssg-safe/agent/providers/internal/settings"
 	"github.com/ssg-safe/agent/redact"
 )
@@ -76,11 +75,10 @@ const (
 
 // Client is the adapter: it charges and asks. It is safe for concurrent use.
 type Client struct {
-	cfg   *Config
-	base  string
-	http  providers.HTTP
-	limit *pace.Limiter
-	log   *slog.Logger
+	cfg  *Config
+	base string
+	http providers.HTTP
+	log  *slog.Logger
 }
 
 var (
@@ -102,8 +100,7 @@ func New(cfg Config, transport http.RoundTripper, log *slog.Logger) (*Client, er
 	cfg.StatusPath = cmp.Or(cfg.StatusPath, DefaultStatusPath)
 	return &Client{
 		cfg: &cfg, base: strings.TrimRight(cfg.URL, "/"), log: log,
-		http:  providers.HTTP{Provider: Name, Transport: transport, UserAgent: cfg.UserAgent, Log: log},
-		limit: pace.PerSecond(cmp.Or(cfg.RequestsPerSecond, DefaultRequestsPerSecond)),
+		http: providers.HTTP{Provider: Name, Transport: transport, UserAgent: cfg.UserAgent, Log: log},
 	}, nil
 }
 
@@ -246,7 +243,7 @@ func (c *Client) GetCharge(ctx context.Context, ref providers.Ref) (providers.Ch
 
 // status asks for a transaction of either kind by its reference code.
 func (c *Client) status(ctx context.Context, op, id string) (transaction, providers.Call, providers.Answer, error) {
-	call := providers.Call{Op: op, Method: http.MethodGet, URL: c.base + c.cfg.StatusPath, Header: http.Header{}, Hide: c.hidden()}
+	call := providers.Call{Op: op, Method: http.MethodGet, URL: c.base + c.cfg.StatusPath, Header: http.Header{}, Use: providers.Poll, Hide: c.hidden()}
 	if !isID(id) {
 		return transaction{}, call, providers.Answer{}, c.http.Fail(call, providers.Invalid, providers.Answer{}, "invalid_id", "no reference code", nil)
 	}
@@ -264,7 +261,7 @@ func (c *Client) status(ctx context.Context, op, id string) (transaction, provid
 		call.Header.Set("ci", c.cfg.ClientID)
 		call.Header.Set("cs", c.cfg.ClientSecret.Reveal())
 	}
-	a, err := c.send(ctx, call, 1)
+	a, err := c.http.Do(ctx, call)
 	switch {
 	case err != nil:
 		return transaction{}, call, a, err
@@ -299,15 +296,8 @@ func (c *Client) post(ctx context.Context, op, path string, hide providers.Hidde
 		Op: op, Method: http.MethodPost, URL: c.base + path, Hide: hide.WithSecret(redact.Secret(callbackToken(form.Get("urlnoty")))),
 		Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, Body: []byte(form.Encode()),
 	}
-	a, err := c.send(ctx, call, 0)
+	a, err := c.http.Do(ctx, call)
 	return call, a, err
-}
-
-func (c *Client) send(ctx context.Context, call providers.Call, reserve int) (providers.Answer, error) {
-	if err := c.limit.Wait(ctx, reserve); err != nil {
-		return providers.Answer{}, c.http.Fail(call, providers.NotSent, providers.Answer{}, "", "waiting for the request limit", err)
-	}
-	return c.http.Do(ctx, call)
 }
 
 // refused classifies an answer that is no success; status is its own, or the one

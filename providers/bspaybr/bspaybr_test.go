@@ -370,7 +370,6 @@ func TestConfig(t *testing.T) {
 		{"a company", func(c *Config) { c.Payer.Document = "11222333000181" }, "payer.document: a CNPJ"},
 		{"a host", func(c *Config) { c.LocationHosts = []string{"https://x"} }, "allowed_hosts: not a bare host name"},
 		{"a check", func(c *Config) { c.CodeCheck = "off" }, `brcode_check: unknown word "off"`},
-		{"a rate", func(c *Config) { c.RequestsPerSecond = -1 }, "requests_per_second: outside"},
 	} {
 		cfg := config()
 		tt.change(&cfg)

@@ -26,13 +26,8 @@ const (
 	AuthNone    = "none"
 )
 
-const (
-	// DefaultRequestsPerSecond is the client-side limit; the document says 429 and
-	// no number. Reads leave room in it for a create.
-	DefaultRequestsPerSecond = 2
-	// DefaultStatusPath is the document's.
-	DefaultStatusPath = "/libs/consult/transaction_status"
-)
+// DefaultStatusPath is the document's.
+const DefaultStatusPath = "/libs/consult/transaction_status"
 
 // Config is the adapter's configuration: one account. A FieldError of
 // [Config.Validate] names a field by the word in parentheses.
@@ -68,9 +63,6 @@ type Config struct {
 	// UserAgent (bspaybr.user_agent) is sent with every request; empty:
 	// providers.DefaultUserAgent.
 	UserAgent string
-	// RequestsPerSecond (requests_per_second) limits this adapter, with bursts of
-	// five; 0 means DefaultRequestsPerSecond.
-	RequestsPerSecond int
 }
 
 // Format prints the configuration, masked, for every verb.
@@ -107,7 +99,7 @@ func (c Config) Validate() error {
 	}
 	ps.Hosts("allowed_hosts", c.LocationHosts)
 	ps.Word("brcode_check", c.CodeCheck, CheckStrict, CheckWarn)
-	ps.Client(c.UserAgent, c.RequestsPerSecond)
+	ps.Agent(c.UserAgent)
 	return ps.Err()
 }
 

@@ -40,7 +40,7 @@ func config() Config {
 	return Config{
 		URL: "http://provider.test", AllowInsecureHTTP: true, ClientID: "client-7", ClientSecret: secret,
 		CallbackURL: "https://hub.example.com/wh/bspaybr", CallbackKey: callbackKey,
-		LocationHosts: []string{bspaybrsim.DefaultLocationHost}, RequestsPerSecond: 1000,
+		LocationHosts: []string{bspaybrsim.DefaultLocationHost},
 	}
 }
 

@@ -486,7 +486,7 @@ const secret = "mutant-client-secret-5150"
 func config(url string) ssg.Config {
 	return ssg.Config{
 		BaseURL: url, AllowInsecureHTTP: true, ClientID: "c", ClientSecret: secret, AccountID: ssgsim.DefaultAccount,
-		LocationHosts: []string{ssgsim.DefaultLocationHost}, RequestsPerSecond: 1000,
+		LocationHosts: []string{ssgsim.DefaultLocationHost},
 	}
 }
 

@@ -22,10 +22,6 @@ const (
 	CheckWarn = "warn"
 )
 
-// DefaultRequestsPerSecond is the client-side limit. The document states none;
-// reads leave room in it for a create.
-const DefaultRequestsPerSecond = 2
-
 // Config is the adapter's configuration, the table of one SSG account. Struct
 // tags give the names used in files.
 type Config struct {
@@ -54,9 +50,6 @@ type Config struct {
 	CodeCheck string `toml:"code_check"`
 	// UserAgent is sent with every request; empty: providers.DefaultUserAgent.
 	UserAgent string `toml:"user_agent"`
-	// RequestsPerSecond limits this adapter, with bursts of five; 0 means
-	// DefaultRequestsPerSecond.
-	RequestsPerSecond int `toml:"requests_per_second"`
 	// Now is the wall clock, from which data_expiracao is counted; nil:
 	// time.Now. Token life never depends on it.
 	Now func() time.Time `toml:"-"`
@@ -96,7 +89,7 @@ func (c Config) Validate() error {
 	})
 	ps.Hosts("location_hosts", c.LocationHosts)
 	ps.Word("code_check", c.CodeCheck, CheckStrict, CheckWarn)
-	ps.Client(c.UserAgent, c.RequestsPerSecond)
+	ps.Agent(c.UserAgent)
 	return ps.Err()
 }
 

@@ -27,7 +27,7 @@ var payer = providers.Payer{
 func config() Config {
 	return Config{
 		BaseURL: "http://provider.test", AllowInsecureHTTP: true, ClientID: "client-7", ClientSecret: secret,
-		AccountID: ssgsim.DefaultAccount, LocationHosts: []string{ssgsim.DefaultLocationHost}, RequestsPerSecond: 1000,
+		AccountID: ssgsim.DefaultAccount, LocationHosts: []string{ssgsim.DefaultLocationHost},
 	}
 }
 

@@ -86,15 +86,11 @@ func New(cfg Config, transport http.RoundTripper, log *slog.Logger) (*Client, er
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	rate := cfg.RequestsPerSecond
-	if rate == 0 {
-		rate = DefaultRequestsPerSecond
-	}
 	c := &Client{
 		cfg: &cfg, base: strings.TrimRight(cfg.BaseURL, "/"), zone: zone.SaoPaulo(), log: log,
 		http: providers.HTTP{Provider: Name, Transport: transport, UserAgent: cfg.UserAgent, Log: log},
 	}
-	c.calls = oauth.New(oauth.Config{HTTP: &c.http, Rate: rate, Token: c.tokenCall, Failure: parseFailure, Address: "base_url"})
+	c.calls = oauth.New(oauth.Config{HTTP: &c.http, Token: c.tokenCall, Failure: parseFailure, Address: "base_url"})
 	return c, nil
 }
 
@@ -138,7 +134,7 @@ func (c *Client) CreateCharge(ctx context.Context, in providers.Intent) (provide
 		return providers.Charge{}, err
 	}
 	var expires time.Time
-	call, a, err := c.send(ctx, "create", "/api/generate-qrcode", hide, 0, func() any {
+	call, a, err := c.send(ctx, "create", "/api/generate-qrcode", hide, providers.Act, func() any {
 		expires = c.cfg.Now().Add(in.Expiry).Truncate(time.Second)
 		req.Expiry = expires.In(c.zone).Format(expiryLayout)
 		return req
@@ -227,7 +223,7 @@ func (c *Client) GetCharge(ctx context.Context, ref providers.Ref) (providers.Ch
 	if !isID(ref.ProviderID) {
 		return providers.Charge{}, c.http.Fail(providers.Call{Op: "status"}, providers.Invalid, providers.Answer{}, "invalid_id", "no provider id", nil)
 	}
-	call, a, err := c.send(ctx, "status", "/api/qrcode/status", c.hidden(), 1, func() any { return statusRequest{ref.ProviderID} })
+	call, a, err := c.send(ctx, "status", "/api/qrcode/status", c.hidden(), providers.Poll, func() any { return statusRequest{ref.ProviderID} })
 	if err != nil {
 		return providers.Charge{}, err
 	}
@@ -262,10 +258,10 @@ func (c *Client) CheckHealth(ctx context.Context) error {
 }
 
 // send makes an authorised call.
-func (c *Client) send(ctx context.Context, op, path string, hide providers.Hidden, reserve int, body func() any) (providers.Call, providers.Answer, error) {
+func (c *Client) send(ctx context.Context, op, path string, hide providers.Hidden, use providers.Use, body func() any) (providers.Call, providers.Answer, error) {
 	call := c.call(op, path)
-	call.Hide = hide
-	return c.calls.Send(ctx, call, reserve, body)
+	call.Hide, call.Use = hide, use
+	return c.calls.Send(ctx, call, body)
 }
 
 // tokenCall is the token request. The credentials travel in its body.

@@ -325,8 +325,8 @@ func TestConfig(t *testing.T) {
 	}
 	bad := Config{
 		BaseURL: "http://user:pw@host?x=1", AccountID: "7", LocationHosts: []string{"https://x/", "ok.example"}, CodeCheck: "maybe",
-		UserAgent: "a\nb", RequestsPerSecond: -1,
-		Payer: providers.Payer{Name: "A", State: "S", Email: "x", Document: "12ABC34501DE35"},
+		UserAgent: "a\nb",
+		Payer:     providers.Payer{Name: "A", State: "S", Email: "x", Document: "12ABC34501DE35"},
 	}
 	var got []string
 	err := bad.Validate()
@@ -339,7 +339,7 @@ func TestConfig(t *testing.T) {
 	}
 	want := []string{
 		"base_url", "client_id", "client_secret", "account_id", "payer.document", "payer.email", "payer.state",
-		"payer.address", "payer.city", "payer.postcode", "location_hosts", "code_check", "user_agent", "requests_per_second",
+		"payer.address", "payer.city", "payer.postcode", "location_hosts", "code_check", "user_agent",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("fields:\n%s\n%v", d, err)
@@ -386,7 +386,6 @@ account_id = "06919b2b-4274-457a-84b0-4cf4de1405fb"
 location_hosts = ["pix.ssg.example"]
 code_check = "warn"
 user_agent = "kiosk"
-requests_per_second = 4
 allow_insecure_http = false
 [payer]
 name = "Loja"
@@ -403,7 +402,7 @@ postcode = "50000000"
 	if err := got.Validate(); err != nil {
 		t.Error(err)
 	}
-	if got.ClientSecret.Reveal() != "s" || got.Payer.Postcode.Reveal() != "50000000" || got.RequestsPerSecond != 4 || got.CodeCheck != CheckWarn {
+	if got.ClientSecret.Reveal() != "s" || got.Payer.Postcode.Reveal() != "50000000" || got.CodeCheck != CheckWarn {
 		t.Errorf("got %+v", got)
 	}
 }

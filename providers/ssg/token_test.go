@@ -253,23 +253,3 @@ func TestFollowersShareTheError(t *testing.T) {
 		}
 	})
 }
-
-// TestLimitIsNotSent: a call that only waited for the limit was not sent.
-func TestLimitIsNotSent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c, sim := newClient(t, ssgsim.Options{}, func(cfg *Config) { cfg.RequestsPerSecond = 1 })
-		for range 4 {
-			if _, err := c.CreateCharge(t.Context(), intent(1, 100)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		before := sim.Log().Total()
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-		defer cancel()
-		_, err := c.CreateCharge(ctx, intent(1, 100))
-		e, ok := errors.AsType[*providers.Error](err)
-		if !ok || e.Kind != providers.NotSent || sim.Log().Total() != before {
-			t.Errorf("got %v, want not_sent", err)
-		}
-	})
-}

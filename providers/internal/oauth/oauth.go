@@ -1,8 +1,8 @@
 // Package oauth makes the authorised calls of adapters whose provider gives out
 // bearer tokens for client credentials (RFC 6749, 4.4). A [Session] belongs to
-// one credential at one provider: it keeps the token in memory, spaces the
-// requests, and repeats a call once with a new token after a 401, which is safe
-// because a refused request did nothing.
+// one credential at one provider: it keeps the token in memory, and repeats a call
+// once with a new token after a 401, which is safe because a refused request did
+// nothing.
 //
 // # Tokens
 //
@@ -14,8 +14,8 @@
 // # What a missing token means
 //
 // A call that got no token was not sent, so its outcome is known: NotSent, or
-// the token request's own error where that is permanent or a wish to be left
-// alone.
+// the token request's own error where that is permanent, a wish to be left alone,
+// or the client's own policy.
 //
 // What an adapter's words and errors mean is none of this package's business.
 package oauth
@@ -35,11 +35,8 @@ import (
 // Config is what a session needs of its adapter.
 type Config struct {
 	HTTP *providers.HTTP
-	// Rate is how many requests a second are sent at most, bursts of five aside;
-	// at least 1.
-	Rate int
-	// TokenEvery spaces token requests besides, bursts of five aside, where the
-	// provider limits them more; 0: Rate alone.
+	// TokenEvery spaces token requests, bursts of five aside, where the provider
+	// limits them more than others; 0: no more.
 	TokenEvery time.Duration
 	// Token makes the token request, credentials and all, and hides them.
 	Token func() providers.Call
@@ -59,22 +56,21 @@ type Config struct {
 // Session makes authorised calls. It is safe for concurrent use.
 type Session struct {
 	cfg    Config
-	limit  *pace.Limiter
 	logins *pace.Limiter
 	tokens tokens
 }
 
 // New returns a session. It sends nothing yet.
 func New(cfg Config) *Session {
-	s := &Session{cfg: cfg, limit: pace.PerSecond(cfg.Rate), logins: pace.New(cfg.TokenEvery)}
+	s := &Session{cfg: cfg, logins: pace.New(cfg.TokenEvery)}
 	s.tokens.fetch = s.fetch
 	return s
 }
 
 // Send makes a call with a JSON body, which is asked for each sending anew (nil:
 // no body), as [Session.Do] does.
-func (s *Session) Send(ctx context.Context, c providers.Call, reserve int, body func() any) (providers.Call, providers.Answer, error) {
-	return s.Do(ctx, c, reserve, func(call *providers.Call) (err error) {
+func (s *Session) Send(ctx context.Context, c providers.Call, body func() any) (providers.Call, providers.Answer, error) {
+	return s.Do(ctx, c, func(call *providers.Call) (err error) {
 		if body == nil {
 			return nil
 		}
@@ -85,14 +81,13 @@ func (s *Session) Send(ctx context.Context, c providers.Call, reserve int, body 
 }
 
 // Do makes a call: token, request, and after a 401 one new token and one
-// repeat. finish completes each sending at the last moment, when it has waited
-// for token and limit: body, headers of their own time; the call's header is its to change. reserve is how many further requests the limit must then still have
-// room for, so that reads leave room for a create.
+// repeat. finish completes each sending when it has its token: body, headers of
+// their own time; the call's header is its to change.
 //
 // Any answer comes back, a second 401 too, with the call as it was sent; what it
 // hides now includes the token. The error is always a [*providers.Error]; one
 // that finish returns as such is returned as it is.
-func (s *Session) Do(ctx context.Context, c providers.Call, reserve int, finish func(*providers.Call) error) (providers.Call, providers.Answer, error) {
+func (s *Session) Do(ctx context.Context, c providers.Call, finish func(*providers.Call) error) (providers.Call, providers.Answer, error) {
 	stale := 0
 	for {
 		tok, err := s.tokens.get(ctx, stale)
@@ -103,9 +98,6 @@ func (s *Session) Do(ctx context.Context, c providers.Call, reserve int, finish 
 		call.Hide = c.Hide.WithSecret(tok.value)
 		if call.Header = c.Header.Clone(); call.Header == nil {
 			call.Header = http.Header{}
-		}
-		if err := s.limit.Wait(ctx, reserve); err != nil {
-			return call, providers.Answer{}, s.waiting(call, err)
 		}
 		if err := finish(&call); err != nil {
 			if e, ok := errors.AsType[*providers.Error](err); ok {
@@ -129,32 +121,27 @@ func (s *Session) Do(ctx context.Context, c providers.Call, reserve int, finish 
 	}
 }
 
-func (s *Session) waiting(c providers.Call, err error) error {
-	return s.cfg.HTTP.Fail(c, providers.NotSent, providers.Answer{}, "", "waiting for the request limit", err)
-}
-
 // noToken turns the failure to get a token into the call's own error.
 func (s *Session) noToken(c providers.Call, err error) error {
 	kind := providers.NotSent
 	var after time.Duration
+	held := false
 	switch e, ok := errors.AsType[*providers.Error](err); {
 	case errors.Is(err, errHeld):
 		kind = providers.Auth
-	case ok && (e.Kind.Permanent() || e.Kind == providers.Rate):
-		kind, after = e.Kind, e.RetryAfter
+	case ok && (e.Held || e.Kind.Permanent() || e.Kind == providers.Rate):
+		kind, after, held = e.Kind, e.RetryAfter, e.Held
 	}
 	e := s.cfg.HTTP.Fail(c, kind, providers.Answer{}, "", "no token", err)
-	e.RetryAfter = after
+	e.RetryAfter, e.Held = after, held
 	return e
 }
 
 // fetch is the token request.
 func (s *Session) fetch(ctx context.Context) (redact.Secret, time.Duration, error) {
 	call := s.cfg.Token()
-	for _, l := range []*pace.Limiter{s.logins, s.limit} {
-		if err := l.Wait(ctx, 0); err != nil {
-			return "", 0, s.waiting(call, err)
-		}
+	if err := s.logins.Wait(ctx, 0); err != nil {
+		return "", 0, s.cfg.HTTP.Fail(call, providers.NotSent, providers.Answer{}, "", "waiting for the limit of logins", err)
 	}
 	a, err := s.cfg.HTTP.Do(ctx, call)
 	if err != nil {

@@ -25,9 +25,16 @@ func New(interval time.Duration) *Limiter { return &Limiter{interval: interval} 
 // PerSecond returns a limiter for a rate of at least 1.
 func PerSecond(rate int) *Limiter { return New(time.Second / time.Duration(rate)) }
 
+// Late is the error of a wait that would outlast its context.
+type Late struct{ After time.Duration } // how long it would be
+
+// Error says how long.
+func (l *Late) Error() string { return "the request limit allows none for " + l.After.String() }
+
 // Wait returns when a request may be sent; reserve is how many further ones
-// must then still be possible, so that reads leave room for a create. The error
-// is the context's.
+// must then still be possible, so that reads leave room for a create. A wait that
+// would outlast the context fails at once, with [*Late]; the other error is the
+// context's.
 func (l *Limiter) Wait(ctx context.Context, reserve int) error {
 	slack := time.Duration(burst-1-reserve) * l.interval
 	for {
@@ -43,6 +50,9 @@ func (l *Limiter) Wait(ctx context.Context, reserve int) error {
 			return nil
 		}
 		l.mu.Unlock()
+		if end, ok := ctx.Deadline(); ok && now.Add(early).After(end) {
+			return &Late{early}
+		}
 		t := time.NewTimer(early)
 		select {
 		case <-t.C:

@@ -46,8 +46,9 @@ func TestLimiter(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
-		if err := l.Wait(ctx, 0); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("got %v, want the deadline", err)
+		started := time.Now()
+		if late, ok := errors.AsType[*Late](l.Wait(ctx, 0)); !ok || late.After != 500*time.Millisecond || time.Since(started) != 0 {
+			t.Errorf("got %v after %v, want at once that there is none for half a second", late, time.Since(started))
 		}
 	})
 }

@@ -72,13 +72,10 @@ func (p *Problems) Word(field, word string, words ...string) {
 	}
 }
 
-// Client checks the name that requests carry and how many are sent a second.
-func (p *Problems) Client(agent string, perSecond int) {
+// Agent checks the name that requests carry.
+func (p *Problems) Agent(agent string) {
 	if strings.ContainsFunc(agent, func(r rune) bool { return r < ' ' || r > '~' }) {
 		p.Add("user_agent", "not printable ASCII", "")
-	}
-	if perSecond < 0 || perSecond > 1000 {
-		p.Add("requests_per_second", "outside 1–1000", "leave it out for the default")
 	}
 }
 
