@@ -24,6 +24,14 @@ import (
 // commits nothing. with is written in the same transaction; its error refuses
 // the credit. Errors: ErrNoCharge, ErrStopping, with's, the store's.
 func (t *Terminal) Credit(ctx context.Context, id charge.ID, ev charge.Evidence, with func(*bbolt.Tx) error) (charge.Fact, error) {
+	return t.credit(ctx, id, func(c charge.Charge) (charge.Fact, func(*bbolt.Tx) error, error) {
+		return c.Credit(ev), with, nil
+	})
+}
+
+// credit records the fact that decide finds for a charge, which is not being
+// changed meanwhile; nil: there is none to record.
+func (t *Terminal) credit(ctx context.Context, id charge.ID, decide func(charge.Charge) (charge.Fact, func(*bbolt.Tx) error, error)) (charge.Fact, error) {
 	type outcome struct {
 		fact charge.Fact
 		err  error
@@ -36,9 +44,9 @@ func (t *Terminal) Credit(ctx context.Context, id charge.ID, ev charge.Evidence,
 				return
 			}
 			l.later(func() {
-				f := l.charge.Credit(ev)
-				if f == nil {
-					result <- outcome{}
+				f, with, err := decide(l.charge)
+				if f == nil || err != nil {
+					result <- outcome{err: err}
 					return
 				}
 				t.learnWith(l, []charge.Fact{f}, with, func(f charge.Fact, err error) { result <- outcome{f, err} })

@@ -2,6 +2,7 @@ package terminal
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -35,12 +36,66 @@ func Unfound(tx *bbolt.Tx) ([]charge.Charge, error) {
 	return list, err
 }
 
+// Errors of [Terminal.MatchStatement] and [RecordStatement].
+var (
+	// ErrRecorded: the same payment of the same charge is in the ledger.
+	ErrRecorded = errors.New("this payment is recorded already")
+	// ErrClaimed: the payment belongs to another charge.
+	ErrClaimed = errors.New("this end-to-end id credits another charge")
+)
+
+// StatementLine is a line of the bank's statement that two people found to be the
+// payment of a charge made here.
+type StatementLine struct {
+	Amount   money.Amount `json:"amount"`
+	EndToEnd string       `json:"endToEndId"`
+	By       string       `json:"by"`     // who found it
+	Second   string       `json:"second"` // who checked it
+}
+
+// MatchStatement records a line as [RecordStatement] does, while the terminal runs.
+// It returns what it recorded after the commit. Errors: ErrNoCharge, ErrRecorded,
+// ErrClaimed, what is missing in the line, ErrStopping, the store's.
+func (t *Terminal) MatchStatement(ctx context.Context, id charge.ID, line StatementLine) (charge.Fact, error) {
+	return t.credit(ctx, id, func(c charge.Charge) (charge.Fact, func(*bbolt.Tx) error, error) {
+		f, err := line.of(c)
+		return f, func(tx *bbolt.Tx) error { return unclaimed(tx, f) }, err
+	})
+}
+
+// of is the fact that the line is for a charge.
+func (s StatementLine) of(c charge.Charge) (charge.Fact, error) {
+	ev, err := c.ByStatement(s.Amount, s.EndToEnd, s.By, s.Second)
+	if err != nil {
+		return nil, err
+	}
+	f := c.Credit(ev)
+	if f == nil {
+		return nil, ErrRecorded
+	}
+	return f, nil
+}
+
+// unclaimed fails when a person would record a payment that is recorded.
+func unclaimed(tx *bbolt.Tx, f charge.Fact) error {
+	_, found, err := ledger.Lookup(tx, f.Op())
+	_, odd := f.(charge.MismatchFact)
+	switch {
+	case err != nil:
+		return err
+	case found && odd:
+		return ErrRecorded
+	case found:
+		return ErrClaimed
+	}
+	return nil
+}
+
 // RecordStatement records, in the caller's transaction, a line of the bank's
 // statement that two people found to be the payment of such a charge: paid, a
-// second payment, or one of another amount. Errors: ErrNoCharge,
-// ledger.ErrConflict when the end-to-end id credits another charge, and what is
-// missing in the line.
-func RecordStatement(tx *bbolt.Tx, at ledger.Stamp, id charge.ID, amount money.Amount, endToEnd, by, second string) (charge.Fact, error) {
+// second payment, or one of another amount. Errors: ErrNoCharge, ErrRecorded,
+// ErrClaimed, and what is missing in the line.
+func RecordStatement(tx *bbolt.Tx, at ledger.Stamp, id charge.ID, line StatementLine) (charge.Fact, error) {
 	key := []byte(id)
 	bucket := tx.Bucket(openBucket)
 	row := bucket.Get(key)
@@ -51,21 +106,17 @@ func RecordStatement(tx *bbolt.Tx, at ledger.Stamp, id charge.ID, amount money.A
 	if err := unseal(key, row, &s); err != nil {
 		return nil, fmt.Errorf("snapshot of charge %s: %w", id, err)
 	}
-	line, err := s.Charge.ByStatement(amount, endToEnd, by, second)
+	f, err := line.of(s.Charge)
 	if err != nil {
 		return nil, err
 	}
-	f := s.Charge.Credit(line)
-	if f == nil {
-		return nil, errors.New("this payment is recorded already")
+	if err := unclaimed(tx, f); err != nil {
+		return nil, err
 	}
 	if s.Charge, err = s.Charge.Apply(f); err != nil {
 		return nil, err
 	}
-	switch _, err := ledger.Append(tx, at, entryOf(f)); {
-	case errors.Is(err, ledger.ErrDuplicate):
-		return nil, errors.New("this payment is recorded already")
-	case err != nil:
+	if _, err := ledger.Append(tx, at, entryOf(f)); err != nil {
 		return nil, err
 	}
 	if row, err = seal(key, s); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/ssg-safe/agent/charge"
 	"github.com/ssg-safe/agent/closing"
 	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/terminal"
@@ -19,6 +20,7 @@ import (
 const (
 	backupPath  = "/command/backup"
 	closingPath = "/command/closing"
+	offlinePath = "/command/offline"
 	headHeader  = "Ssg-Ledger-Head"
 )
 
@@ -27,7 +29,10 @@ const (
 const backupTime = 5 * time.Minute
 
 func (f *front) commands() map[string]http.HandlerFunc {
-	return map[string]http.HandlerFunc{"GET " + backupPath: f.backup, "POST " + closingPath: f.closing}
+	return map[string]http.HandlerFunc{
+		"GET " + backupPath: f.backup, "POST " + closingPath: f.closing,
+		"GET " + offlinePath: f.unfound, "POST " + offlinePath: f.match,
+	}
 }
 
 // backup sends a copy of the store.
@@ -67,6 +72,35 @@ func (f *front) closing(w http.ResponseWriter, r *http.Request) {
 	default:
 		_ = json.NewEncoder(w).Encode(report) // the client sees an answer that is cut off
 	}
+}
+
+// unfound lists the charges made offline whose payment was not found yet.
+func (f *front) unfound(w http.ResponseWriter, _ *http.Request) {
+	var list []charge.Charge
+	err := f.store.View(func(tx *bbolt.Tx) (err error) {
+		list, err = terminal.Unfound(tx)
+		return err
+	})
+	if err != nil {
+		commandFailed(w, http.StatusInternalServerError, err)
+		return
+	}
+	_ = json.NewEncoder(w).Encode(list) // the client sees an answer that is cut off
+}
+
+// match settles one of them with a line of the bank's statement.
+func (f *front) match(w http.ResponseWriter, r *http.Request) {
+	var m match
+	if err := json.NewDecoder(io.LimitReader(r.Body, 4<<10)).Decode(&m); err != nil {
+		commandFailed(w, http.StatusBadRequest, err)
+		return
+	}
+	fact, err := f.terminal.MatchStatement(r.Context(), m.Charge, m.Line)
+	if err != nil {
+		commandFailed(w, http.StatusConflict, err)
+		return
+	}
+	_ = json.NewEncoder(w).Encode(matched{fact.Kind()}) // the client sees an answer that is cut off
 }
 
 // commandFailed answers as the API does, as far as a command reads it.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"text/tabwriter"
 	"time"
 
@@ -14,7 +15,6 @@ import (
 
 	"github.com/ssg-safe/agent/charge"
 	"github.com/ssg-safe/agent/device"
-	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/store"
 	"github.com/ssg-safe/agent/terminal"
@@ -27,7 +27,9 @@ func newOfflineCmd(g *globals) *cobra.Command {
 		Short: "Charges made while the provider could not be reached",
 		Long: `While a provider cannot be reached, the terminal may make codes of its own
 (docs/offline.md). These commands show those whose payment was not found yet, and
-settle them with the bank's statement where the provider cannot list them.
+settle them with the bank's statement where the provider cannot list them. They
+ask the agent that runs on the data (through its control.sock), else they open the
+store.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 		Args: noArgs,
@@ -45,19 +47,14 @@ func newOfflineListCmd(g *globals, data *string) *cobra.Command {
 		Short: "List the charges whose payment was not found yet",
 		Long: `List prints, oldest first, the charges that were made while their provider could
 not be reached and that are not settled: what to look for in the bank's statement.
-The code's txid is the charge's id. The agent must not be running; what it waits
-for stands in its status, too (docs/local-api.md). With --json each is one line
+The code's txid is the charge's id. With --json each is one line
 {"event":"unfound","charge",…}, amounts in centavos.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 		Example: `  ssg-agent offline list --data /var/lib/ssg-agent`,
 		Args:    noArgs,
-		RunE: func(*cobra.Command, []string) error {
-			var list []charge.Charge
-			err := viewStore("offline list", *data, func(tx *bbolt.Tx) (err error) {
-				list, err = terminal.Unfound(tx)
-				return err
-			})
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			list, err := unfound(cmd.Context(), *data)
 			if err != nil {
 				return err
 			}
@@ -126,7 +123,7 @@ ledger, where nothing can be taken back.
 
 The amount is the statement's. One that is not the charge's does not settle it; it
 is recorded as such, for a person to deal with. An end-to-end id credits one charge
-only. The agent must not be running.
+only.
 
 Exit codes: 0 recorded, 1 failed, 2 wrong usage.`,
 		Example: `  ssg-agent offline match T00101JZX0000000000000000 --amount 12.34 \
@@ -147,20 +144,17 @@ Exit codes: 0 recorded, 1 failed, 2 wrong usage.`,
 					return usageError{fmt.Errorf("offline match: --%s is missing", f.name)}
 				}
 			}
-			s, err := openStore("offline match", *data, store.Open)
+			m := match{charge.ID(args[0]), terminal.StatementLine{Amount: paid, EndToEnd: endToEnd, By: by, Second: second}}
+			kind, err := matchStatement(cmd.Context(), *data, m)
 			if err != nil {
 				return err
-			}
-			fact, err := matchStatement(cmd.Context(), s, charge.ID(args[0]), paid, endToEnd, by, second)
-			if err := errors.Join(err, s.Close()); err != nil {
-				return fmt.Errorf("offline match: %w", err)
 			}
 			what := map[string]string{
 				charge.PaidFact{}.Kind():         "paid",
 				charge.ExtraPaymentFact{}.Kind(): "a second payment, to be given back",
 				charge.MismatchFact{}.Kind():     "not settled: the amount is not the charge's",
-			}[fact.Kind()]
-			_, err = fmt.Fprintf(g.stdout, "%s: %s\n", fact.Subject(), what)
+			}[kind]
+			_, err = fmt.Fprintf(g.stdout, "%s: %s\n", m.Charge, what)
 			return err
 		},
 	}
@@ -171,16 +165,53 @@ Exit codes: 0 recorded, 1 failed, 2 wrong usage.`,
 	return cmd
 }
 
-// matchStatement does it in one transaction.
-func matchStatement(ctx context.Context, s *store.Store, id charge.ID, amount money.Amount, endToEnd, by, second string) (charge.Fact, error) {
-	var fact charge.Fact
+// match is a charge and the line of the statement that is its payment, as it is
+// asked of a running agent; matched is the answer.
+type (
+	match struct {
+		Charge charge.ID              `json:"charge"`
+		Line   terminal.StatementLine `json:"line"`
+	}
+	matched struct {
+		Kind string `json:"kind"` // of the entry that was recorded
+	}
+)
+
+// unfound asks the running agent, or reads the store.
+func unfound(ctx context.Context, data string) (list []charge.Charge, err error) {
+	const command = "offline list"
+	if asked, err := askAgentFor(ctx, command, data, http.MethodGet, offlinePath, nil, &list); asked {
+		return list, err
+	}
+	err = viewStore(command, data, func(tx *bbolt.Tx) (err error) {
+		list, err = terminal.Unfound(tx)
+		return err
+	})
+	return list, err
+}
+
+// matchStatement lets the running agent do it, or does it in the store, in one
+// transaction. It returns the kind of the entry that was recorded.
+func matchStatement(ctx context.Context, data string, m match) (kind string, err error) {
+	const command = "offline match"
+	var done matched
+	if asked, err := askAgentFor(ctx, command, data, http.MethodPost, offlinePath, m, &done); asked {
+		return done.Kind, err
+	}
+	s, err := openStore(command, data, store.Open)
+	if err != nil {
+		return "", err
+	}
 	at := stampOf(device.NewClock(buildTime()))
-	err := commitAlone(ctx, s, store.Op{Name: "offline match", Do: func(tx *bbolt.Tx) (err error) {
-		fact, err = terminal.RecordStatement(tx, at, id, amount, endToEnd, by, second)
+	err = commitAlone(ctx, s, store.Op{Name: command, Do: func(tx *bbolt.Tx) error {
+		fact, err := terminal.RecordStatement(tx, at, m.Charge, m.Line)
+		if err == nil {
+			kind = fact.Kind()
+		}
 		return err
 	}})
-	if errors.Is(err, ledger.ErrConflict) {
-		err = errors.New("this end-to-end id credits another charge")
+	if err := errors.Join(err, s.Close()); err != nil {
+		return "", fmt.Errorf("%s: %w", command, err)
 	}
-	return fact, err
+	return kind, nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -37,10 +38,12 @@ type blank struct{}
 
 func (blank) Show(display.View) {}
 
-// madeOffline is a data directory with charges that were made offline.
-func madeOffline(t *testing.T, n int) (data string, ids []charge.ID) {
+// madeOffline makes a data directory's store, with charges that were made offline.
+func madeOffline(t *testing.T, data string, n int) (ids []charge.ID) {
 	t.Helper()
-	data = t.TempDir()
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	o := storeOptions(storePath(data), nil)
 	o.Size = 1 << 20
 	if err := store.Create(t.Context(), o); err != nil {
@@ -83,11 +86,47 @@ func madeOffline(t *testing.T, n int) (data string, ids []charge.ID) {
 	if err := st.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return data, ids
+	return ids
 }
 
+// TestOfflineCommands walks through them with the store alone, and with an agent
+// that runs on it and has to keep the books in memory true, too.
 func TestOfflineCommands(t *testing.T) {
-	data, ids := madeOffline(t, 3)
+	t.Run("no agent", func(t *testing.T) {
+		data := t.TempDir()
+		offlineCommands(t, data, madeOffline(t, data, 3))
+		checkNames(t, data, 3)
+	})
+	t.Run("running agent", func(t *testing.T) {
+		k := newKiosk(t)
+		k.start() // makes the identity, and a store that another takes the place of
+		k.kill()
+		if err := os.Remove(storePath(k.data)); err != nil {
+			t.Fatal(err)
+		}
+		ids := madeOffline(t, k.data, 3)
+		k.start()
+		offlineCommands(t, k.data, ids)
+		if c := k.charge("GET", "/v1/charges/"+string(ids[0]), ""); c.State != "paid" {
+			t.Errorf("the agent calls the charge %s", c.State)
+		}
+		// The agent goes on from what was recorded.
+		k.kill()
+		k.start()
+		if got := runSimOnce(t, "offline", "list", "--data", k.data); !strings.Contains(got.out, "2 charges") {
+			t.Errorf("after a restart: %q %q", got.out, got.err)
+		}
+		k.kill()
+		checkNames(t, k.data, 3)
+	})
+	if got := runSimOnce(t, "offline", "list", "--data", filepath.Join(t.TempDir(), "none")); got.code != 2 {
+		t.Errorf("no store: exit %d", got.code)
+	}
+}
+
+// offlineCommands are tried on three charges.
+func offlineCommands(t *testing.T, data string, ids []charge.ID) {
+	t.Helper()
 	ask := func(code int, says string, args ...string) string {
 		t.Helper()
 		got := runSimOnce(t, append(append([]string{"offline"}, args...), "--data", data)...)
@@ -125,7 +164,11 @@ func TestOfflineCommands(t *testing.T) {
 	ask(0, "a second payment", match(ids[0], "12.34", "E00000000202601021504abcdefghijm", "ana", "bia")...)
 	ask(0, "2 charges", "list")
 	ask(2, "name the charge", "match")
+}
 
+// checkNames counts the entries that name the two people.
+func checkNames(t *testing.T, data string, want int) {
+	t.Helper()
 	s, err := store.OpenReadOnly(storeOptions(storePath(data), nil))
 	if err != nil {
 		t.Fatal(err)
@@ -145,15 +188,12 @@ func TestOfflineCommands(t *testing.T) {
 				named++
 			}
 		}
-		if named != 3 {
-			t.Errorf("%d entries name the two, want 3", named)
+		if named != want {
+			t.Errorf("%d entries name the two, want %d", named, want)
 		}
 		return nil
 	})
 	if err != nil {
 		t.Error(err)
-	}
-	if got := runSimOnce(t, "offline", "list", "--data", filepath.Join(data, "none")); got.code != 2 {
-		t.Errorf("no store: exit %d", got.code)
 	}
 }
