@@ -84,7 +84,7 @@ func (s *simRun) route(t *testing.T) (terminal.Route, error) {
 	p.RequestsPerSecond = 1000
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
-	return openRoute(Config{Merchants: []MerchantConfig{m}, Providers: []ProviderConfig{p}}, p, transport, nil, slog.New(slog.DiscardHandler))
+	return openRoute(Config{Merchants: []MerchantConfig{m}, Providers: []ProviderConfig{p}}, p, policies{}.of(p, slog.New(slog.DiscardHandler)), transport, nil, slog.New(slog.DiscardHandler))
 }
 
 func (s *simRun) end(t *testing.T) {
