@@ -30,7 +30,7 @@ bench: ## measure, compare with other people's stores, and write docs/benchmarks
 	go -C bench run .
 
 prove: deps lint ## the long proofs: more kills, shuffled repetitions, deep fuzzing
-	CGO_ENABLED=1 SSG_KILLS=200 SSG_SCHEDULES=20000 SSG_POWER_CUTS=115000 go run ./scripts/gotest -race -shuffle=on -count=3 -timeout 3h $(PKGS)
+	CGO_ENABLED=1 SSG_KILLS=200 SSG_SCHEDULES=20000 SSG_POWER_CUTS=115000 SSG_DISK_ERRORS=1000 go run ./scripts/gotest -race -shuffle=on -count=3 -timeout 3h $(PKGS)
 	cd bench && go vet ./... && go test ./...
 	scripts/fuzz.sh 300000
 

@@ -14,9 +14,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/ssg-safe/agent/closing"
-	"github.com/ssg-safe/agent/internal/agenttest"
 	"github.com/ssg-safe/agent/ledger"
-	"github.com/ssg-safe/agent/providers/ssg/ssgsim"
 	"github.com/ssg-safe/agent/store"
 )
 
@@ -34,41 +32,6 @@ func demoRun(t *testing.T, command []string, dir string, charges int) (code int,
 		t.Fatal(err)
 	}
 	return cmd.ProcessState.ExitCode(), errs.String()
-}
-
-// TestCommitErrors makes flushes of the running program fail, each run at
-// another one. The process must end with the outcome unknown, and the next
-// start must find out what happened: nothing lost, nothing doubled.
-func TestCommitErrors(t *testing.T) {
-	strace, bin, dir := agenttest.Tool(t, "strace"), agentBinary(t), filepath.Join(t.TempDir(), "demo")
-	if code, stderr := demoRun(t, []string{bin}, dir, 1); code != 0 {
-		t.Fatalf("exit code %d: %s", code, stderr)
-	}
-	unknown := 0
-	for flush := 1; flush <= 12; flush++ {
-		// strace counts per thread, so which commit is hit varies.
-		inject := "inject=fdatasync:error=EIO:when=" + strconv.Itoa(flush) + "+"
-		code, stderr := demoRun(t, []string{strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", inject, bin}, dir, 6)
-		if code == 0 {
-			continue // no thread got that far
-		}
-		if !strings.Contains(stderr, "outcome") && !strings.Contains(stderr, "cannot be written") {
-			t.Fatalf("flush %d: exit code %d, and the reason is not named: %s", flush, code, stderr)
-		}
-		unknown++
-		if code, stderr := demoRun(t, []string{bin}, dir, 1); code != 0 {
-			t.Fatalf("flush %d: the next start: exit code %d: %s\n%s", flush, code, stderr, tail(t, filepath.Join(dir, "agent.log")))
-		}
-	}
-	if unknown < 4 {
-		t.Errorf("only %d of 12 runs met an error", unknown)
-	}
-	sim, err := ssgsim.New(ssgsim.Options{Dir: filepath.Join(dir, "simulator")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer sim.Close()
-	readBooks(t, dir, sim.Charges(), nil).report(t)
 }
 
 // TestFullStore starts the program on a store that is filled to its soft

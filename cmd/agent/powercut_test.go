@@ -40,9 +40,9 @@ func TestPowerCuts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	rec := record(t, agentBinary(t))
+	// A flush that covers little leaves few different states: many need many charges.
+	rec := record(t, agentBinary(t), max(4, budget/3000))
 	report := powerCuts(t, rec, rec.recording, budget)
-	// A flush that covers little leaves few different states.
 	if report.States < budget*9/10 || len(report.Faults) > 0 {
 		t.Errorf("%d of %d states: %s", report.States, budget, strings.Join(report.Faults, "\n"))
 	}
@@ -83,7 +83,7 @@ func TestPowerCutMutants(t *testing.T) {
 		},
 	} {
 		t.Run(m.name, func(t *testing.T) {
-			rec := record(t, mutantBinary(t, m.file, m.old, m.new))
+			rec := record(t, mutantBinary(t, m.file, m.old, m.new), 4)
 			report := powerCuts(t, rec, rec.recording, 1500)
 			if len(report.Faults) == 0 {
 				t.Fatalf("%d states and nothing is wrong", report.States)
@@ -133,8 +133,9 @@ type recorded struct {
 	after     string // and as it ends
 }
 
-// record runs the demo under strace, on a store that has seen a charge.
-func record(t *testing.T, bin string) recorded {
+// record runs the demo under strace, on a store that has seen a charge, for so many
+// more.
+func record(t *testing.T, bin string, charges int) recorded {
 	t.Helper()
 	strace, tmp := agenttest.Tool(t, "strace"), t.TempDir()
 	dir := filepath.Join(tmp, "demo")
@@ -152,7 +153,7 @@ func record(t *testing.T, bin string) recorded {
 	trace := filepath.Join(tmp, "trace")
 	code, stderr := demoRun(t, []string{
 		strace, "-f", "-qq", "-y", "-s", "16777216", "-e", "signal=none", "-e", "trace=" + powercut.Calls, "-o", trace, bin,
-	}, dir, 4)
+	}, dir, charges)
 	if code != 0 {
 		t.Fatalf("exit code %d: %s", code, stderr)
 	}
