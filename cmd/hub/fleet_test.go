@@ -60,17 +60,19 @@ type fleetRig struct {
 	charges             int
 }
 
-func newFleetRig(t *testing.T) *fleetRig { return newFleetRigWith(t, "ssg", "200ms", "") }
+func newFleetRig(t *testing.T) *fleetRig {
+	return newFleetRigWith(t, "", "ssg", "--pay-after", "200ms")
+}
 
-// newFleetRigWith has another provider, who pays after some time, 0s for never,
-// and more in the hub's configuration.
-func newFleetRigWith(t *testing.T, provider, payAfter, hubTable string) *fleetRig {
+// newFleetRigWith has more in the hub's configuration, another provider, and more
+// on its simulator's command line.
+func newFleetRigWith(t *testing.T, hubTable, provider string, simArgs ...string) *fleetRig {
 	t.Helper()
 	r := &fleetRig{t: t, data: t.TempDir(), addr: freeAddress(t)}
 	r.agentBin, r.hubBin = programs(t)
 
 	in, out := io.Pipe()
-	begin(t, out, nil, r.agentBin, "sim", "--provider", provider, "--listen", "127.0.0.1:0", "--pay-after", payAfter, "--json")
+	begin(t, out, nil, r.agentBin, append([]string{"sim", "--provider", provider, "--listen", "127.0.0.1:0", "--json"}, simArgs...)...)
 	line, err := bufio.NewReader(in).ReadBytes('\n')
 	var hello struct{ Event, URL, Configuration string }
 	if err := json.Unmarshal(line, &hello); err != nil || hello.Event != "listening" {

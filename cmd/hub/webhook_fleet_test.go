@@ -1,0 +1,270 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/ssg-safe/agent/fleet/wire"
+	"github.com/ssg-safe/agent/hub"
+	"github.com/ssg-safe/agent/hub/webhook"
+)
+
+// webhookTable is a hub's configuration for one provider's simulator.
+func webhookTable(t *testing.T, provider, addr string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{"path": testPath, "callback": "sim-callback-secret", "webhook": "sim-webhook-secret"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	table := fmt.Sprintf("[webhook]\naddress = %q\nbehind_proxy = true\n[[webhook.provider]]\nname = \"psp\"\ntype = %q\npath = { file = \"DIR/path\" }\nwebhook_secret = { file = \"DIR/webhook\" }\n", addr, provider)
+	if provider == "bspay" {
+		table += "callback_secret = { file = \"DIR/callback\" }\n"
+	}
+	return strings.ReplaceAll(table, "DIR", dir)
+}
+
+// carrier brings webhooks of a simulator to a hub, as the network may.
+type carrier struct {
+	t        *testing.T
+	sim, hub string
+}
+
+type delivery struct {
+	URL    string
+	Header http.Header
+	Body   string
+}
+
+// due are the webhooks that the provider sends by now.
+func (c carrier) due(query string) (list []delivery) {
+	c.t.Helper()
+	resp, err := http.Get(c.sim + "/sim/webhooks?" + query)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(&list); err != nil {
+		c.t.Fatal(err)
+	}
+	return list
+}
+
+// bring returns the hub's answer.
+func (c carrier) bring(d delivery) int {
+	c.t.Helper()
+	below := ""
+	if d.URL != "" {
+		below = d.URL[strings.LastIndex(d.URL, "/"):]
+	}
+	req, err := http.NewRequest("POST", c.hub+below, strings.NewReader(d.Body))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	req.Header = d.Header
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		c.t.Fatal(err)
+	}
+	return resp.StatusCode
+}
+
+func (c carrier) pay(id string) {
+	c.t.Helper()
+	resp, err := http.Post(c.sim+"/sim/charges/"+id+"/pay", "", nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusNoContent {
+		c.t.Fatalf("pay %s: %s", id, resp.Status)
+	}
+}
+
+// charges are the provider's, oldest first.
+func (c carrier) charges() (ids []string) {
+	c.t.Helper()
+	resp, err := http.Get(c.sim + "/sim/ledger")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var list []struct{ ID string }
+	if err := json.NewDecoder(resp.Body).Decode(&list); err != nil {
+		c.t.Fatal(err)
+	}
+	for _, l := range list {
+		ids = append(ids, l.ID)
+	}
+	return ids
+}
+
+// Webhooks of a provider, over a bad network, through the hub and its broker: the
+// terminal asks its provider, and only that makes a charge paid. One whose
+// webhooks are all lost is paid all the same, and a hub that is killed between an
+// answer and the next step loses nothing.
+func TestWebhooksOfAFleet(t *testing.T) {
+	for provider, test := range map[string]struct {
+		forged, valid []string // queries for webhooks
+	}{
+		"bspay": {
+			[]string{"fault=bad_mac", "fault=wrong_secret", "fault=signed_time", "fault=stale", "fault=reserialised", "form=webhook&fault=bad_mac"},
+			[]string{"", "form=webhook"},
+		},
+		"bspaybr": {
+			[]string{"fault=bad_mac", "fault=wrong_secret", "fault=unsigned", "fault=reserialised", "form=upstream&fault=bad_mac"},
+			[]string{"", "form=enveloped", "form=upstream", "form=upstream_envelope"},
+		},
+	} {
+		t.Run(provider, func(t *testing.T) {
+			addr := freeAddress(t)
+			r := newFleetRigWith(t, webhookTable(t, provider, addr), provider, "--pay-after", "0s")
+			c := carrier{t, r.simURL, "http://" + addr + "/" + testPath}
+
+			// Forged ones change nothing, whatever they say.
+			r.charge()
+			r.charge()
+			r.charge()
+			ids := c.charges()
+			if len(ids) != 3 {
+				t.Fatalf("the provider has %q", ids)
+			}
+			c.pay(ids[0])
+			for _, query := range test.forged {
+				for _, d := range c.due(query) {
+					if code := c.bring(d); code != http.StatusForbidden {
+						t.Errorf("%s: answered %d", query, code)
+					}
+				}
+			}
+			if got := must(t, r.data, "webhook", "list"); got != "no webhooks\n" {
+				t.Errorf("forged webhooks left %s", got)
+			}
+
+			// True ones come six times, in every form and any order.
+			var all []delivery
+			for _, query := range test.valid {
+				for range 6 {
+					all = append(all, c.due(query)...)
+				}
+			}
+			rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+			for _, d := range all {
+				if code := c.bring(d); code != http.StatusOK {
+					t.Errorf("answered %d", code)
+				}
+			}
+			r.paid(1)
+			wantTold(t, r, ids[0])
+
+			// The hub is killed when it has answered, and the terminal is away.
+			r.agent.end(syscall.SIGTERM)
+			eventually(t, "the hub knows that the terminal is away", func() bool {
+				p := r.show().Presence
+				return p != nil && !p.On
+			})
+			c.pay(ids[1])
+			for _, d := range c.due(test.valid[0]) {
+				if code := c.bring(d); code != http.StatusOK {
+					t.Errorf("answered %d", code)
+				}
+			}
+			r.hub.end(syscall.SIGKILL)
+			r.startHub()
+			for _, d := range c.due(test.valid[0]) {
+				if code := c.bring(d); code != http.StatusOK {
+					t.Errorf("again: answered %d", code)
+				}
+			}
+			r.startAgent(r.agent.cmd.Args[len(r.agent.cmd.Args)-1])
+			r.paid(2)
+			wantTold(t, r, ids[1])
+
+			// All of the third's are lost.
+			c.pay(ids[2])
+			r.paid(3)
+			var status struct{ Webhooks []webhook.Stats }
+			if err := json.Unmarshal([]byte(must(t, r.data, "status", "--json")), &status); err != nil {
+				t.Fatal(err)
+			}
+			if s := status.Webhooks; len(s) != 2 || s[1].Source != "psp" || s[1].Known == 0 {
+				t.Errorf("status says %+v", s)
+			}
+		})
+	}
+}
+
+// wantTold waits until the terminal has answered the hints about what the provider
+// calls so.
+func wantTold(t *testing.T, r *fleetRig, id string) {
+	t.Helper()
+	type shown struct {
+		hub.WebhookRecord
+		Message *hub.Message
+	}
+	eventually(t, "the terminal has answered the hint about "+id, func() bool {
+		told := 0
+		for line := range strings.Lines(must(t, r.data, "webhook", "list", "--json")) {
+			var rec hub.WebhookRecord
+			if err := json.Unmarshal([]byte(line), &rec); err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Contains(rec.Names, id) {
+				continue
+			}
+			var s shown
+			if err := json.Unmarshal([]byte(must(t, r.data, "webhook", "show", fmt.Sprint(rec.N), "--json")), &s); err != nil {
+				t.Fatal(err)
+			}
+			if s.State != hub.WebhookMatched || s.Device != r.device {
+				t.Fatalf("the hub has %+v", s)
+			}
+			if s.Message != nil && s.Message.State == hub.Done && s.Message.Res.Code == wire.CodeKnown {
+				told++
+			}
+		}
+		return told > 0
+	})
+}
+
+// The simulator posts its webhooks itself, by a network that loses, repeats,
+// holds back and falsifies them: every charge is paid once, and what was forged
+// is counted.
+func TestWebhooksOverABadNetwork(t *testing.T) {
+	addr := freeAddress(t)
+	r := newFleetRigWith(t, webhookTable(t, "bspay", addr), "bspay", "--pay-after", "100ms", "--seed", "7",
+		"--webhooks", "http://"+addr+"/"+testPath,
+		"--faults", "webhook:duplicate=6@0.5,webhook:reorder@0.3,webhook:delay=200ms@0.3,webhook:drop@0.2,webhook:bad_mac@0.5")
+	const n = 12
+	for range n {
+		r.charge()
+	}
+	r.paid(n)
+	var psp webhook.Stats
+	eventually(t, "true and forged webhooks have come", func() bool {
+		var status struct{ Webhooks []webhook.Stats }
+		if err := json.Unmarshal([]byte(must(t, r.data, "status", "--json")), &status); err != nil {
+			t.Fatal(err)
+		}
+		psp = status.Webhooks[1]
+		return psp.New > 0 && psp.Known > 0 && psp.Refused[webhook.Signature] > 0
+	})
+	if psp.New > n {
+		t.Errorf("%d events of %d charges", psp.New, n)
+	}
+	r.paid(n)
+}
