@@ -174,10 +174,10 @@ func whole(raw json.RawMessage, want string) (int64, error) {
 	return strconv.ParseInt(string(raw), 10, 64)
 }
 
-// The least and most seconds that a code may be payable, as in the configuration.
+// How long a code may be payable, as in the configuration.
 const (
-	leastExpiry = 10
-	mostExpiry  = 24 * 60 * 60
+	MinExpiry = 10 * time.Second
+	MaxExpiry = 24 * time.Hour
 )
 
 // decodeOrder reads the body of a request for a charge.
@@ -196,9 +196,10 @@ func decodeOrder(body []byte) (Order, error) {
 		"merchant":    text(32, matching(&o.Merchant, merchantForm, "the id of a configured merchant")),
 		"description": text(140, keep(&o.Description)),
 		"expiry_seconds": func(raw json.RawMessage) error {
-			want := fmt.Sprintf("whole seconds from %d to %d", leastExpiry, mostExpiry)
+			least, most := int64(MinExpiry/time.Second), int64(MaxExpiry/time.Second)
+			want := fmt.Sprintf("whole seconds from %d to %d", least, most)
 			n, err := whole(raw, want)
-			if err == nil && (n < leastExpiry || n > mostExpiry) {
+			if err == nil && (n < least || n > most) {
 				err = errors.New("must be " + want)
 			}
 			o.Expiry = time.Duration(n) * time.Second

@@ -124,7 +124,7 @@ func (s *Server) stream(ctx context.Context, w http.ResponseWriter, at ledger.Po
 	defer look.Stop()
 	defer ping.Stop()
 	for {
-		woken := s.woken()
+		woken := s.Woken()
 		for {
 			events, last, err := s.after(at, only)
 			if err != nil {

@@ -22,16 +22,16 @@ func EncodePosition(p ledger.Position) string         { return encodePosition(p)
 
 // Renew gives all callers their whole budgets.
 func (s *Server) Renew() {
-	for _, b := range append([]*bucket{&s.stranger}, s.budgets()...) {
+	for _, b := range append([]*Bucket{s.stranger}, s.budgets()...) {
 		b.mu.Lock()
 		b.spent = 0
 		b.mu.Unlock()
 	}
 }
 
-func (s *Server) budgets() (list []*bucket) {
+func (s *Server) budgets() (list []*Bucket) {
 	for _, c := range s.byToken {
-		list = append(list, &c.budget)
+		list = append(list, c.budget)
 	}
 	return list
 }

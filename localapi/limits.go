@@ -31,8 +31,8 @@ const (
 	strangerEvery = 500 * time.Millisecond
 )
 
-// bucket is a budget of requests.
-type bucket struct {
+// Bucket is a budget of requests. It is safe for concurrent use.
+type Bucket struct {
 	burst int
 	every time.Duration
 
@@ -41,8 +41,11 @@ type bucket struct {
 	since time.Time // spent has been counted down until then
 }
 
-// spend takes one and reports whether there was one left.
-func (b *bucket) spend(now time.Time) bool {
+// NewBucket is a budget of so many requests at once, and one more every so often.
+func NewBucket(burst int, every time.Duration) *Bucket { return &Bucket{burst: burst, every: every} }
+
+// Spend takes one and reports whether there was one left.
+func (b *Bucket) Spend(now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if back := now.Sub(b.since) / b.every; back >= time.Duration(b.spent) {

@@ -67,7 +67,7 @@ type Server struct {
 	Options
 	log      *slog.Logger
 	byToken  map[[sha256.Size]byte]*caller
-	stranger bucket
+	stranger *Bucket
 	mux      *http.ServeMux
 	count    counters
 	streams  chan struct{}
@@ -80,7 +80,7 @@ type Server struct {
 type caller struct {
 	source string // in the ledger
 	scopes []Scope
-	budget bucket
+	budget *Bucket
 }
 
 func (c *caller) may(s Scope) bool { return slices.Contains(c.scopes, s) }
@@ -120,7 +120,7 @@ var operations = map[string][]route{
 func New(o Options) *Server {
 	s := &Server{
 		Options: o, log: o.Logger, byToken: map[[sha256.Size]byte]*caller{},
-		stranger: bucket{burst: strangerBurst, every: strangerEvery},
+		stranger: NewBucket(strangerBurst, strangerEvery),
 		mux:      http.NewServeMux(), streams: make(chan struct{}, maxStreams), changed: make(chan struct{}),
 	}
 	if s.log == nil {
@@ -128,7 +128,7 @@ func New(o Options) *Server {
 	}
 	for _, t := range o.Tokens {
 		s.byToken[sha256.Sum256([]byte(t.Secret.Reveal()))] = &caller{
-			source: "api:" + t.Name, scopes: t.Scopes, budget: bucket{burst: callerBurst, every: callerEvery},
+			source: "api:" + t.Name, scopes: t.Scopes, budget: NewBucket(callerBurst, callerEvery),
 		}
 	}
 	for pattern, routes := range operations {
@@ -147,15 +147,20 @@ func New(o Options) *Server {
 
 // Serve answers on a listener, which it closes, until ctx ends; then it lets
 // requests finish for a moment. An error means that it could not go on.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+func (s *Server) Serve(ctx context.Context, l net.Listener) error { return Serve(ctx, l, s, s.log) }
+
+// Serve serves a handler with the limits of this package, on a listener, which it
+// closes, until ctx ends; then it lets requests finish for a moment. An error
+// means that it could not go on.
+func Serve(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
 	base, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	server := &http.Server{
-		Handler:           s,
+		Handler:           h,
 		ReadHeaderTimeout: headerTime, ReadTimeout: bodyTime, WriteTimeout: writeTime, IdleTimeout: idleTime,
 		MaxHeaderBytes: maxHeader,
 		BaseContext:    func(net.Listener) context.Context { return base },
-		ErrorLog:       slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -183,8 +188,8 @@ func (s *Server) Wake() {
 	s.changed = make(chan struct{})
 }
 
-// woken is closed at the next Wake.
-func (s *Server) woken() <-chan struct{} {
+// Woken is closed at the next Wake.
+func (s *Server) Woken() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.changed
@@ -282,14 +287,14 @@ func (s *Server) authenticate(r *http.Request) (*caller, error) {
 	if len(headers) == 1 && strings.EqualFold(scheme, "Bearer") {
 		// Found by its hash: how far a guess was right cannot be timed.
 		if who := s.byToken[sha256.Sum256([]byte(token))]; who != nil {
-			if !who.budget.spend(time.Now()) {
+			if !who.budget.Spend(time.Now()) {
 				return nil, refuse(RateLimited, "too many requests with this token")
 			}
 			return who, nil
 		}
 	}
 	switch {
-	case !s.stranger.spend(time.Now()):
+	case !s.stranger.Spend(time.Now()):
 		return nil, refuse(RateLimited, "too many requests without a valid token")
 	case len(headers) == 0:
 		return nil, refuse(Unauthorized, "a token is missing: Authorization: Bearer TOKEN")
