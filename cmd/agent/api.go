@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,6 +22,7 @@ import (
 	"github.com/ssg-safe/agent/internal/supervise"
 	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/localapi"
+	"github.com/ssg-safe/agent/localapi/facade"
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/queue"
 	"github.com/ssg-safe/agent/store"
@@ -39,7 +39,8 @@ type front struct {
 	clock    *device.Clock
 	log      *slog.Logger
 
-	control, api *localapi.Server // api is nil where none is configured
+	control, api *localapi.Server // api and facade are nil where none is configured
+	facade       *facade.Server
 }
 
 var _ localapi.Desk = (*front)(nil)
@@ -50,6 +51,7 @@ func (f *front) open() {
 	control := o
 	control.Control, control.Hosts, control.Commands = true, []string{"localhost"}, f.commands()
 	f.control = localapi.New(control)
+	f.openFacade()
 	if f.cfg.API.Listen == "" {
 		return
 	}
@@ -64,9 +66,13 @@ func (f *front) open() {
 	f.api = localapi.New(o)
 }
 
-// components serve the control socket and, where it is configured, the API.
+// components serve the control socket and, where they are configured, the API and
+// the façade.
 func (f *front) components() []supervise.Component {
-	serve := func(name string, s *localapi.Server, listen func() (net.Listener, error)) supervise.Component {
+	type server interface {
+		Serve(ctx context.Context, l net.Listener) error
+	}
+	serve := func(name string, s server, listen func() (net.Listener, error)) supervise.Component {
 		return supervise.Component{Name: name, Run: func(ctx context.Context) error {
 			l, err := listen()
 			if err != nil {
@@ -80,12 +86,15 @@ func (f *front) components() []supervise.Component {
 	})}
 	if f.api != nil {
 		list = append(list, serve("api", f.api, func() (net.Listener, error) {
-			certificates, err := f.cfg.API.tls()
+			certificates, err := serverTLS("api.certificate", f.cfg.API.Certificate, f.cfg.API.PrivateKey)
 			if err != nil {
 				return nil, err
 			}
 			return localapi.Listen(f.cfg.API.Listen, certificates)
 		}))
+	}
+	if f.facade != nil {
+		list = append(list, serve("facade", f.facade, f.listenFacade))
 	}
 	return list
 }
@@ -313,18 +322,6 @@ func (c APIConfig) hosts() []string {
 		}
 	}
 	return hosts
-}
-
-// tls reads the certificate; nil where none is configured.
-func (c APIConfig) tls() (*tls.Config, error) {
-	if c.Certificate == "" {
-		return nil, nil
-	}
-	pair, err := tls.LoadX509KeyPair(c.Certificate, c.PrivateKey)
-	if err != nil {
-		return nil, fmt.Errorf("api.certificate: %w", err)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
 }
 
 // minToken is how long a token must be: nobody guesses 32 characters.

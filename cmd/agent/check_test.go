@@ -42,7 +42,7 @@ func TestCheckCommand(t *testing.T) {
 		"warnings": {
 			[]string{"-c", "../../configs/kiosk-serial.toml"},
 			0,
-			[]string{"../../configs/kiosk-serial.toml: ok (5 warnings)\n"},
+			[]string{"../../configs/kiosk-serial.toml: ok (6 warnings)\n"},
 			[]string{": warning: provider[0].client_secret: whoever takes it", "systemd gives credentials to its unit only"},
 		},
 		"errors": {

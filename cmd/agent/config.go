@@ -32,6 +32,7 @@ type Config struct {
 	Archive   ArchiveConfig    `toml:"archive"`
 	Fleet     FleetConfig      `toml:"fleet"`
 	API       APIConfig        `toml:"api"`
+	Facade    FacadeConfig     `toml:"facade"`
 	Operators []OperatorConfig `toml:"operator" max:"32"`
 	Log       LogConfig        `toml:"log"`
 }

@@ -72,7 +72,7 @@ func loadExample(t *testing.T, path string, change func(string) string) (Config,
 	for name, text := range map[string]string{
 		"ssg.secret": testSecret, "mqtt.password": testSecret, "bacen.secret": testSecret, "bacen.app_key": testSecret, "bspay.secret": testSecret,
 		"bspaybr.secret": testSecret, "bspaybr.key": testSecret,
-		"api-pdv.token": strings.Repeat("0123456789abcdef", 4), "operator-12.pin": demoHash,
+		"api-pdv.token": strings.Repeat("0123456789abcdef", 4), "facade-cofre.secret": strings.Repeat("fedcba9876543210", 4), "operator-12.pin": demoHash,
 		"bacen.pem": clientPair(t, 365*24*time.Hour),
 	} {
 		if err := os.WriteFile(filepath.Join(secrets, name), []byte(text+"\n"), 0o600); err != nil {

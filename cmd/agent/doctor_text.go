@@ -100,6 +100,12 @@ var doctorPortuguese = map[string]advice{
 	"broker_none":        {"sem central na configuração", ""},
 	"broker_config":      {"a ligação com a central está mal configurada: %s", "Corrija os arquivos em [fleet] e rode: ssg-agent check --config ARQUIVO"},
 	"broker_unreachable": {"%s não é alcançado: %s", "Verifique rede, firewall (porta 8883) e [fleet] brokers."},
+
+	"facade_ok":          {"fachada SSG em %s", ""},
+	"facade_plain":       {"a fachada SSG em %s fala HTTP sem criptografia", "Se os cofres conhecem TLS, configure [facade] certificate e private_key; senão, mantenha-os numa rede só deles."},
+	"facade_certificate": {"o certificado da fachada não pode ser usado: %s", "Corrija os arquivos em [facade] e rode: ssg-agent check --config ARQUIVO"},
+	"facade_expired":     {"o certificado da fachada venceu em %s", "Instale um novo e reinicie o agente. Se a data parece certa, veja a linha clock."},
+	"facade_expires":     {"o certificado da fachada vence em %s", "Instale um novo antes disso e reinicie o agente."},
 }
 
 var doctorEnglish = map[string]advice{
@@ -189,4 +195,10 @@ var doctorEnglish = map[string]advice{
 	"broker_none":        {"no hub in the configuration", ""},
 	"broker_config":      {"the link to the hub is configured wrongly: %s", "Correct the files in [fleet] and run: ssg-agent check --config FILE"},
 	"broker_unreachable": {"%s cannot be reached: %s", "See to network, firewall (port 8883) and [fleet] brokers."},
+
+	"facade_ok":          {"SSG façade at %s", ""},
+	"facade_plain":       {"the SSG façade at %s speaks HTTP in the clear", "If the safes know TLS, set [facade] certificate and private_key; else keep them on a network of their own."},
+	"facade_certificate": {"the façade's certificate cannot be used: %s", "Correct the files in [facade] and run: ssg-agent check --config FILE"},
+	"facade_expired":     {"the façade's certificate expired on %s", "Install a new one and restart the agent. If the date looks right, see the line clock."},
+	"facade_expires":     {"the façade's certificate expires on %s", "Install a new one before that and restart the agent."},
 }

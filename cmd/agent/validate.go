@@ -58,6 +58,7 @@ func (c Config) Validate() []config.Problem {
 	c.Printer.validate(&ps)
 	c.Fleet.validate(&ps)
 	c.API.validate(&ps)
+	c.Facade.validate(&ps, c)
 	c.validateOperators(&ps)
 	absolute(&ps, "display.tty", c.Display.TTY)
 	if c.Display.TTY != "" && c.Display.TTY == c.Printer.Path {
