@@ -116,6 +116,31 @@ func TestContract(t *testing.T) {
 		refused(localapi.JobNotFound, 404, "POST", path, `{"jobs":[1]}`)
 		refused(localapi.JobBusy, 409, "POST", path, `{"jobs":[1]}`)
 	}
+	ticket := r.desk.open(t, "late/a/p1")
+	if a := ask(200, "GET", "/v1/tickets", ""); !strings.Contains(a.body, ticket.ID) {
+		t.Errorf("tickets: %s", a.body)
+	}
+	if a := ask(200, "GET", "/v1/status", ""); !strings.Contains(a.body, `"tickets":{"open":1,"overdue":1}`) {
+		t.Errorf("status: %s", a.body)
+	}
+	path := "/v1/tickets/" + ticket.ID + "/close"
+	for _, wrong := range []string{`{}`, `{"by":"ana"}`, `{"by":"52998224725","how":"refunded"}`, `{"by":"ana","how":"paid"}`, `{"by":"ana","how":null}`} {
+		ask(422, "POST", path, wrong)
+	}
+	ask(404, "POST", "/v1/tickets/T0000000000/close", `{"by":"ana","how":"refunded"}`)
+	ask(404, "POST", "/v1/tickets/x/close", `{"by":"ana","how":"refunded"}`)
+	if a := r.ask(tokenRead, "POST", path, `{"by":"ana","how":"refunded"}`); a.status != 403 {
+		t.Errorf("closed without the scope: %d", a.status)
+	}
+	ask(200, "POST", path, `{"by":"ana","how":"refunded"}`)
+	ask(409, "POST", path, `{"by":"bia","how":"refunded"}`)
+	if a := ask(200, "GET", "/v1/tickets", ""); a.body != `{"tickets":[]}`+"\n" {
+		t.Errorf("tickets that are open: %s", a.body)
+	}
+	if a := ask(200, "GET", "/v1/tickets?all=true", ""); !strings.Contains(a.body, `"by":"ana","how":"refunded"`) {
+		t.Errorf("tickets: %s", a.body)
+	}
+	ask(400, "GET", "/v1/tickets?all=1", "")
 	s := r.watch(tokenRead, "", "")
 	seen["GET /v1/events 200"] = true
 	s.close()
@@ -131,8 +156,8 @@ func TestContract(t *testing.T) {
 				}
 			}
 			// Nobody without a token, and no other method.
-			path := strings.ReplaceAll(path, "{id}", nobody[len("/v1/charges/"):])
-			fresh := localapi.New(r.options()) // with its whole budget for strangers
+			path := strings.ReplaceAll(path, "{id}", nobody[len("/v1/charges/"):]) // of tickets, too
+			fresh := localapi.New(r.options())                                     // with its whole budget for strangers
 			for _, test := range []struct {
 				method, token string
 				status        int

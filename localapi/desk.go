@@ -10,6 +10,7 @@ import (
 	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/queue"
 	"github.com/ssg-safe/agent/redact"
+	"github.com/ssg-safe/agent/ticket"
 )
 
 // Desk is the terminal as requests reach it. Its methods are called from many
@@ -33,6 +34,10 @@ type Desk interface {
 	// Look reads a merchant's running day, and the number that closes it.
 	// MerchantUnknown.
 	Look(merchant string) (closing.Report, uint64, error)
+
+	// CloseTicket records who dealt with a ticket, and what became of it.
+	// TicketNotFound, TicketClosed.
+	CloseTicket(ctx context.Context, id, by string, how ticket.How) (ticket.Ticket, error)
 
 	// Charge reads a charge. ChargeNotFound.
 	Charge(id charge.ID) (Record, error)
@@ -134,7 +139,9 @@ type Status struct {
 	// Exposure are those of them that were made while their provider could not be
 	// reached, and wait to be found.
 	Exposure ExposureStatus `json:"exposure"`
-	Position string         `json:"position"` // of the newest ledger entry
+	// Tickets are the differences that wait for a person.
+	Tickets  ticket.Count `json:"tickets"`
+	Position string       `json:"position"` // of the newest ledger entry
 }
 
 // ScreenStatus is the kiosk's screen.

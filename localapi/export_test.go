@@ -1,6 +1,9 @@
 package localapi
 
-import "github.com/ssg-safe/agent/ledger"
+import (
+	"github.com/ssg-safe/agent/ledger"
+	"github.com/ssg-safe/agent/ticket"
+)
 
 // Operations counts what the server can do.
 func Operations() (n int) {
@@ -13,12 +16,13 @@ func Operations() (n int) {
 // Statuses are the codes with their HTTP status.
 func Statuses() map[Code]int { return statuses }
 
-// DecodeOrder, DecodeJobs, DecodeClosure and DecodePosition read what comes from outside.
-func DecodeOrder(body []byte) (Order, error)          { return decodeOrder(body) }
-func DecodeJobs(body []byte) ([]uint64, error)        { return decodeJobs(body) }
-func DecodeClosure(body []byte) (Closure, error)      { return decodeClosure(body) }
-func DecodePosition(s string) (ledger.Position, bool) { return decodePosition(s) }
-func EncodePosition(p ledger.Position) string         { return encodePosition(p) }
+// DecodeOrder, DecodeJobs, DecodeClosure, DecodeClose and DecodePosition read what comes from outside.
+func DecodeOrder(body []byte) (Order, error)              { return decodeOrder(body) }
+func DecodeJobs(body []byte) ([]uint64, error)            { return decodeJobs(body) }
+func DecodeClosure(body []byte) (Closure, error)          { return decodeClosure(body) }
+func DecodeClose(body []byte) (string, ticket.How, error) { return decodeClose(body) }
+func DecodePosition(s string) (ledger.Position, bool)     { return decodePosition(s) }
+func EncodePosition(p ledger.Position) string             { return encodePosition(p) }
 
 // Renew gives all callers their whole budgets.
 func (s *Server) Renew() {

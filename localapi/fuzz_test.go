@@ -109,3 +109,27 @@ func FuzzClosure(f *testing.F) {
 		}
 	})
 }
+
+// FuzzTicketClosure: what is taken conforms to the contract.
+func FuzzTicketClosure(f *testing.F) {
+	for _, seed := range []string{`{"by":"ana","how":"refunded"}`, `{"by":"Ana S.","how":"not_ours"}`, `{"by":"","how":"refunded"}`, `{"by":"ana","how":"x"}`, `{"by":"ana","how":["refunded"]}`, `{}`, `{"by":"a","by":"b","how":"accepted"}`} {
+		f.Add([]byte(seed))
+	}
+	doc, err := contract()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		by, how, err := localapi.DecodeClose(body)
+		if err != nil {
+			return
+		}
+		var v any
+		if err := json.Unmarshal(body, &v); err != nil {
+			t.Fatal(err)
+		}
+		if wrong := conforms(t, doc, at(doc, "components", "schemas", "TicketClosure"), v, "body"); len(wrong) > 0 || by == "" || how == "" {
+			t.Fatalf("%q was taken as %q, %q: %v", body, by, how, wrong)
+		}
+	})
+}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/queue"
+	"github.com/ssg-safe/agent/ticket"
 )
 
 func (s *Server) readStatus(w http.ResponseWriter, r *http.Request, _ *caller) error {
@@ -50,7 +51,11 @@ func (s *Server) readStatus(w http.ResponseWriter, r *http.Request, _ *caller) e
 			return err
 		}
 		dead, err := queue.Dead(tx)
+		if err != nil {
+			return err
+		}
 		st.Printer.Waiting, st.Printer.Dead = len(jobs), len(dead)
+		st.Tickets, err = ticket.Counted(tx, st.Clock.Time)
 		return err
 	})
 	if err != nil {

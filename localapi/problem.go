@@ -24,6 +24,8 @@ const (
 	NotFound        Code = "not_found"          // correct the path
 	ChargeNotFound  Code = "charge_not_found"   // it never was here, or was pruned
 	JobNotFound     Code = "job_not_found"      // list the queue
+	TicketNotFound  Code = "ticket_not_found"   // list the tickets
+	TicketClosed    Code = "ticket_closed"      // somebody has dealt with it
 	BadMethod       Code = "method_not_allowed" // see Allow
 	ReferenceTaken  Code = "reference_taken"    // use another reference for another charge
 	ScreenTaken     Code = "screen_taken"       // wait, or ask for "if_free" or "never"
@@ -52,7 +54,7 @@ var statuses = map[Code]int{
 	BadRequest: http.StatusBadRequest, Invalid: http.StatusUnprocessableEntity, AmountRefused: http.StatusUnprocessableEntity,
 	MerchantUnknown: http.StatusUnprocessableEntity, Unauthorized: http.StatusUnauthorized, Forbidden: http.StatusForbidden,
 	NotYours: http.StatusForbidden, HostRefused: http.StatusMisdirectedRequest, OriginRefused: http.StatusForbidden,
-	NotFound: http.StatusNotFound, ChargeNotFound: http.StatusNotFound, JobNotFound: http.StatusNotFound,
+	NotFound: http.StatusNotFound, ChargeNotFound: http.StatusNotFound, JobNotFound: http.StatusNotFound, TicketNotFound: http.StatusNotFound, TicketClosed: http.StatusConflict,
 	BadMethod: http.StatusMethodNotAllowed, ReferenceTaken: http.StatusConflict, ScreenTaken: http.StatusConflict,
 	NotOpen: http.StatusConflict, NothingToPrint: http.StatusConflict, NoPrinter: http.StatusConflict,
 	NothingToClose: http.StatusConflict, ClosingNumber: http.StatusConflict, SlipWaits: http.StatusConflict, JobBusy: http.StatusConflict, EventsGone: http.StatusGone,

@@ -28,6 +28,7 @@ import (
 	"github.com/ssg-safe/agent/redact"
 	"github.com/ssg-safe/agent/store"
 	"github.com/ssg-safe/agent/store/storetest"
+	"github.com/ssg-safe/agent/ticket"
 )
 
 // The tokens of the tests, by what they may do.
@@ -54,7 +55,7 @@ func newRigWithout(t *testing.T) *rig {
 	st := storetest.Run(t, storetest.Options(t, func(tx *bbolt.Tx) error {
 		_, err := ledger.Verify(tx, ledger.Head{})
 		return err
-	}, slices.Concat(ledger.Migrations, queue.Migrations)...))
+	}, slices.Concat(ledger.Migrations, queue.Migrations, ticket.Migrations)...))
 	return &rig{T: t, store: st, desk: &desk{store: st, references: map[string]charge.ID{}, bodies: map[string]string{}}}
 }
 
@@ -154,7 +155,7 @@ func (r *rig) taken(method, path string, resp *http.Response) answer {
 func pattern(path string) string {
 	path, _, _ = strings.Cut(path, "?")
 	parts := strings.Split(path, "/")
-	if len(parts) > 3 && parts[2] == "charges" {
+	if len(parts) > 3 && (parts[2] == "charges" || parts[2] == "tickets") {
 		parts[3] = "{id}"
 	}
 	return strings.Join(parts, "/")
@@ -339,6 +340,42 @@ func (d *desk) Close(ctx context.Context, c localapi.Closure) (closing.Report, e
 	r.Number = c.Number
 	d.closed = append(d.closed, r)
 	return r, d.record(ctx, ledger.Draft{Op: fmt.Sprintf("closing/loja/%d", r.Number), Kind: closing.Kind, Data: r})
+}
+
+// CloseTicket closes a ticket of the store.
+func (d *desk) CloseTicket(ctx context.Context, id, by string, how ticket.How) (closed ticket.Ticket, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.asked(); err != nil {
+		return closed, err
+	}
+	err = d.store.Commit(ctx, store.Op{Name: "close ticket", Do: func(tx *bbolt.Tx) (err error) {
+		closed, err = ticket.Close(tx, ledger.Stamp{Wall: time.Now(), Quality: ledger.Synced}, id, by, how)
+		return err
+	}})
+	for is, code := range map[error]localapi.Code{ticket.ErrNotFound: localapi.TicketNotFound, ticket.ErrClosed: localapi.TicketClosed} {
+		if errors.Is(err, is) {
+			err = &localapi.Refusal{Code: code, Err: err}
+		}
+	}
+	return closed, err
+}
+
+// open opens a ticket in the store.
+func (d *desk) open(t testing.TB, subject string) (opened ticket.Ticket) {
+	t.Helper()
+	amount := money.Amount(1500)
+	err := d.store.Commit(t.Context(), store.Op{Name: "open ticket", Do: func(tx *bbolt.Tx) (err error) {
+		opened, _, err = ticket.Open(tx, ledger.Stamp{Wall: time.Now(), Quality: ledger.Synced}, "terminal", subject, ticket.Ticket{
+			Kind: "late", Charge: "T001XXXXXXXXXXXXXXXXXXXXX", Merchant: "loja", Provider: "ssg", Owner: "financeiro",
+			Charged: &amount, Ledger: &amount, Deadline: time.Now().Add(-time.Hour),
+		})
+		return err
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return opened
 }
 
 func (d *desk) Look(merchant string) (closing.Report, uint64, error) {

@@ -39,6 +39,9 @@ type TransactionQuery struct {
 	// From and To bound when the transaction was made, From ≤ t < To, as far as
 	// the provider says when. The zero value: a day before and after now.
 	From, To time.Time
+	// Received leaves out what did not come in for this account: payouts, transfers,
+	// conversions.
+	Received bool
 	Kind     string // "cashin", "cashout"
 	Word     string // status word
 	Currency string

@@ -407,6 +407,7 @@ func (t *Terminal) changed(l *live, cause error) {
 			}
 			if c.Late {
 				t.log.Warn("late payment: nothing was delivered for it", "charge", c.ID, "amount", c.Amount)
+				t.compareSoon(c.Route)
 			}
 		}
 	case charge.Expired, charge.Cancelled, charge.Failed:
@@ -424,6 +425,7 @@ func (t *Terminal) changed(l *live, cause error) {
 		if p.Mismatch || p.Extra {
 			t.log.Error("payment needs a person", "charge", c.ID, "amount", p.Amount, "extra", p.Extra, "mismatch", p.Mismatch)
 			t.observe(Event{Kind: PaymentOdd, Charge: c})
+			t.compareSoon(c.Route)
 		}
 	}
 	l.watch.payments = len(c.Payments)

@@ -20,6 +20,8 @@ const (
 	PaymentOdd     EventKind = "payment_odd"  // a second or mismatched payment: a person must look
 	SlipPrinted    EventKind = "slip_printed" // Slip, Confirmed
 	SlipUnknown    EventKind = "slip_unknown" // Slip: a person must look at the paper
+	TicketOpened   EventKind = "ticket_opened"
+	TicketClosed   EventKind = "ticket_closed"
 )
 
 // Event is something that happened and is on disk.

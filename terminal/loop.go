@@ -25,6 +25,7 @@ func (t *Terminal) work() {
 	}
 	t.order = slices.DeleteFunc(t.order, t.forget)
 	t.printNext(up)
+	t.compareNext(up)
 }
 
 // step starts what is due about one charge.
@@ -105,6 +106,9 @@ func (t *Terminal) untilNext() time.Duration {
 			}
 		}
 		if at, ok := t.spool.due(); ok && t.printer != nil {
+			due(at)
+		}
+		if at, ok := t.compareDue(); ok {
 			due(at)
 		}
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/ssg-safe/agent/queue"
 	"github.com/ssg-safe/agent/store"
 	"github.com/ssg-safe/agent/terminal"
+	"github.com/ssg-safe/agent/ticket"
 )
 
 // rig is a terminal over a real store, with a provider, a printer, a screen
@@ -70,7 +71,7 @@ func bubble(t *testing.T, f func(r *rig)) {
 }
 
 func (r *rig) options() store.Options {
-	return store.Options{Path: r.path, Size: 1 << 20, Migrations: slices.Concat(terminal.Migrations(), closing.Migrations), Commit: r.commit}
+	return store.Options{Path: r.path, Size: 1 << 20, Migrations: slices.Concat(terminal.Migrations(), closing.Migrations, ticket.Migrations), Commit: r.commit}
 }
 
 func (r *rig) config() terminal.Config {

@@ -107,6 +107,8 @@ type Config struct {
 	PaidScreen time.Duration
 	// Offline is what is done while a provider cannot be reached.
 	Offline Offline
+	// Reconcile is how the ledger is compared with what the providers say.
+	Reconcile Reconcile
 	// Profile describes the printer; it is not used without one.
 	Profile printer.Profile
 	// Pending counts the entries that the hub does not have yet, for the screen;
@@ -180,7 +182,8 @@ type Terminal struct {
 	spool    spool
 	network  display.Health
 	outages  map[string]*outage // by route: those that cannot be reached
-	closing  []charge.ID        // snapshots to drop with the next commit
+	compare  comparing
+	closing  []charge.ID // snapshots to drop with the next commit
 	stopping bool
 	shown    display.View
 	flight   int // effects and commits under way
@@ -238,6 +241,7 @@ func New(cfg Config, st *store.Store, clock Clock, screen Screen, p Printer, obs
 		done:    doneQueue{wake: make(chan struct{}, 1)},
 		charges: map[charge.ID]*live{},
 		outages: map[string]*outage{},
+		compare: comparing{next: map[string]time.Duration{}, vain: map[string]int{}, days: map[string]string{}},
 		folds:   map[charge.ID][]func(*live, error){},
 		copying: map[charge.ID]bool{},
 		session: session{state: display.Starting},

@@ -27,6 +27,7 @@ import (
 	"github.com/ssg-safe/agent/queue"
 	"github.com/ssg-safe/agent/store"
 	"github.com/ssg-safe/agent/terminal"
+	"github.com/ssg-safe/agent/ticket"
 )
 
 // front is the terminal as the local API sees it: it implements localapi.Desk.
@@ -127,6 +128,8 @@ var refusals = []struct {
 	{closing.ErrNothing, localapi.NothingToClose},
 	{closing.ErrNumber, localapi.ClosingNumber},
 	{queue.ErrNotFound, localapi.JobNotFound},
+	{ticket.ErrNotFound, localapi.TicketNotFound},
+	{ticket.ErrClosed, localapi.TicketClosed},
 	{store.ErrFull, localapi.StoreFull},
 	{store.ErrReadOnly, localapi.StoreReadOnly},
 }
@@ -178,6 +181,12 @@ func (f *front) Close(ctx context.Context, c localapi.Closure) (closing.Report, 
 		Merchant: c.Merchant, Z: true, Number: c.Number, Print: c.Print, By: c.Source,
 	})
 	return report, refused(err)
+}
+
+// CloseTicket implements localapi.Desk.
+func (f *front) CloseTicket(ctx context.Context, id, by string, how ticket.How) (ticket.Ticket, error) {
+	closed, err := f.terminal.CloseTicket(ctx, id, by, how)
+	return closed, refused(err)
 }
 
 // Look implements localapi.Desk.

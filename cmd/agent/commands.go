@@ -18,10 +18,11 @@ import (
 // What the command line asks of a running agent beside the API, on the control
 // socket alone. Both sides are this program, so nothing of it is a contract.
 const (
-	backupPath  = "/command/backup"
-	closingPath = "/command/closing"
-	offlinePath = "/command/offline"
-	headHeader  = "Ssg-Ledger-Head"
+	backupPath    = "/command/backup"
+	closingPath   = "/command/closing"
+	offlinePath   = "/command/offline"
+	reconcilePath = "/command/reconcile"
+	headHeader    = "Ssg-Ledger-Head"
 )
 
 // backupTime is how long a backup may take. Pages of the store stay occupied
@@ -32,6 +33,7 @@ func (f *front) commands() map[string]http.HandlerFunc {
 	return map[string]http.HandlerFunc{
 		"GET " + backupPath: f.backup, "POST " + closingPath: f.closing,
 		"GET " + offlinePath: f.unfound, "POST " + offlinePath: f.match,
+		"POST " + reconcilePath: f.reconcile,
 	}
 }
 

@@ -26,6 +26,7 @@ type Config struct {
 	Merchants []MerchantConfig `toml:"merchant" required:"true" min:"1" max:"100"`
 	Providers []ProviderConfig `toml:"provider" required:"true" min:"1" max:"16"`
 	Offline   OfflineConfig    `toml:"offline"`
+	Reconcile ReconcileConfig  `toml:"reconcile"`
 	Printer   PrinterConfig    `toml:"printer"`
 	Display   DisplayConfig    `toml:"display"`
 	Store     StoreConfig      `toml:"store"`
@@ -176,6 +177,23 @@ type OfflineConfig struct {
 	// How long such a code is looked for: its payment, and second ones. An unpaid
 	// one is expired then.
 	Watch time.Duration `toml:"watch" default:"720h" min:"1h" max:"8640h"`
+}
+
+// ReconcileConfig is how the ledger is compared with what the providers say;
+// docs/reconciliation.md says more.
+type ReconcileConfig struct {
+	// How many days back the daily comparison goes; every hour the last three hours
+	// are compared. 0: only when somebody asks (`ssg-agent reconcile`).
+	Days int `toml:"days" default:"7" min:"0" max:"31"`
+	// Whose business the differences are: a role, not a person, for the ledger keeps
+	// it for ever.
+	Owner string `toml:"owner" default:"financeiro"`
+	// How long the owner has for each.
+	Deadline time.Duration `toml:"deadline" default:"72h" min:"1h" max:"2160h"`
+	// Whether others are paid into the accounts at the providers, too, such as a web
+	// shop. What names no charge is then counted and is nobody's business here;
+	// otherwise it is a ticket. Terminals of this kind are told apart in any case.
+	SharedAccounts bool `toml:"shared_accounts" default:"false"`
 }
 
 // PrinterConfig is the slip printer.

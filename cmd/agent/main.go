@@ -51,7 +51,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.`,
 		commands []*cobra.Command
 	}{
 		{"The terminal:", []*cobra.Command{newDemoCmd(g), newRunCmd(g), newCheckCmd(g), newDoctorCmd(g), newBundleCmd(g), newIdentityCmd(g)}},
-		{"What it keeps:", []*cobra.Command{newLedgerCmd(g), newQueueCmd(g), newOfflineCmd(g), newClosingCmd(g), newStoreCmd(g)}},
+		{"What it keeps:", []*cobra.Command{newLedgerCmd(g), newQueueCmd(g), newOfflineCmd(g), newReconcileCmd(g), newTicketsCmd(g), newClosingCmd(g), newStoreCmd(g)}},
 		{"Tools:", []*cobra.Command{newPixCmd(g), newQRCmd(g), newReceiptCmd(g), newProviderCmd(g), newOperatorCmd(g), newSimCmd(g), newVersionCmd(g)}},
 	} {
 		root.AddGroup(&cobra.Group{ID: group.title, Title: group.title})

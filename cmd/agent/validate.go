@@ -55,6 +55,7 @@ func (c Config) Validate() []config.Problem {
 		c.route(&ps, m, at)
 	}
 	c.Offline.validate(&ps)
+	c.Reconcile.validate(&ps)
 	c.Printer.validate(&ps)
 	c.Fleet.validate(&ps)
 	c.API.validate(&ps)
@@ -124,6 +125,12 @@ func (m MerchantConfig) validate(ps *problems, at string) {
 }
 
 // validate checks that limits and policy belong together.
+func (r ReconcileConfig) validate(ps *problems) {
+	if !plainName.MatchString(r.Owner) {
+		ps.fail("reconcile.owner", "is not a plain name", plainNameRemedy)
+	}
+}
+
 func (o OfflineConfig) validate(ps *problems) {
 	limits := []struct {
 		key   string

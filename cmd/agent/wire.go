@@ -31,6 +31,7 @@ import (
 	"github.com/ssg-safe/agent/queue"
 	"github.com/ssg-safe/agent/store"
 	"github.com/ssg-safe/agent/terminal"
+	"github.com/ssg-safe/agent/ticket"
 )
 
 // wiring is a terminal before it runs: configuration, adapters, and who else
@@ -216,7 +217,7 @@ func storePath(data string) string { return filepath.Join(data, "store.db") }
 
 // storeOptions describe the store of a data directory.
 func storeOptions(path string, log *slog.Logger) store.Options {
-	migrations := slices.Concat(terminal.Migrations(), fleet.Migrations(), closing.Migrations)
+	migrations := slices.Concat(terminal.Migrations(), fleet.Migrations(), closing.Migrations, ticket.Migrations)
 	return store.Options{Path: path, Migrations: migrations, Verify: verifyStore, Logger: log}
 }
 
@@ -225,7 +226,7 @@ func verifyStore(tx *bbolt.Tx) error {
 	if _, err := ledger.Verify(tx, ledger.Head{}); err != nil {
 		return err
 	}
-	return errors.Join(queue.Audit(tx), terminal.Audit(tx), fleet.Verify(tx), closing.Audit(tx))
+	return errors.Join(queue.Audit(tx), terminal.Audit(tx), fleet.Verify(tx), closing.Audit(tx), ticket.Audit(tx))
 }
 
 // openData opens the store and the identity of a data directory, and makes
@@ -295,6 +296,9 @@ func (w *wiring) terminalConfig() terminal.Config {
 			Policy: exposure.Policy(c.Offline.Policy), PerCharge: c.Offline.PerCharge, Sum: c.Offline.Sum, Count: c.Offline.Count, Age: c.Offline.Age,
 		},
 		Statement: c.Offline.Match == "statement", Watch: c.Offline.Watch,
+	}
+	out.Reconcile = terminal.Reconcile{
+		Days: c.Reconcile.Days, Owner: c.Reconcile.Owner, Deadline: c.Reconcile.Deadline, Shared: c.Reconcile.SharedAccounts,
 	}
 	out.Profile, _ = printer.ProfileByName(c.Printer.Profile) // Validate knows the name
 	out.Merchants = c.merchants()

@@ -37,7 +37,8 @@
 // # Payments of static codes
 //
 // [Client.FindStatic] lists them by their txid. That is what makes a code that
-// was made offline honest: its payment can be found later.
+// was made offline honest: its payment can be found later. [Client.Transactions]
+// lists whatever was received, for reconciliation.
 //
 // Sources: bacen/pix-api, openapi.yaml 2.9.0; Banco Central, Manual de Padrões
 // para Iniciação do Pix; RFC 6749, 7807, 8705.
@@ -94,6 +95,7 @@ var (
 	_ providers.Canceller     = (*Client)(nil)
 	_ providers.StaticFinder  = (*Client)(nil)
 	_ providers.HealthChecker = (*Client)(nil)
+	_ providers.Lister        = (*Client)(nil)
 )
 
 // New returns an adapter over a transport, which for a real bank comes from
@@ -157,10 +159,11 @@ type Dynamic struct {
 	providers.StatusReader
 	providers.Canceller
 	providers.HealthChecker
+	providers.Lister
 }
 
 // DynamicOnly returns the client as one that finds no static codes.
-func (c *Client) DynamicOnly() Dynamic { return Dynamic{c, c, c, c} }
+func (c *Client) DynamicOnly() Dynamic { return Dynamic{c, c, c, c, c} }
 
 // TxID is the txid of a charge's attempt: the charge's id, 25 letters and
 // digits, and the attempt's number in decimal. False when the id has another
@@ -332,7 +335,7 @@ func (c *Client) CheckHealth(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	now := c.cfg.Now()
-	_, err := c.page(ctx, "health", "", window{now.Add(-time.Minute), now}, 0, 1)
+	_, err := c.page(ctx, "health", "", false, window{now.Add(-time.Minute), now}, 0, 1)
 	return err
 }
 

@@ -46,7 +46,7 @@ func FuzzPage(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		p, err := parsePage(body, static)
+		p, err := parsePage(body, static, false)
 		if err != nil {
 			return
 		}

@@ -82,10 +82,31 @@ func split(w window, most time.Duration) []window {
 
 // search adds the payments of one window to found.
 func (c *Client) search(ctx context.Context, txid string, w window, found map[string]providers.Payment) error {
+	return c.walk(ctx, "static", txid, false, w, func(p page, pay payment) error {
+		before, twice := found[pay.endToEnd]
+		switch {
+		case twice && before.Amount != pay.amount:
+			return c.http.Fail(p.call, providers.Contract, p.answer, "two_amounts", "an end-to-end id with two amounts", nil)
+		case twice:
+			return nil
+		case pay.returned >= pay.amount:
+			c.log.Info("a payment of a static code was given back", "provider", Name, "txid", txid, "amount", pay.amount)
+			return nil
+		}
+		found[pay.endToEnd] = providers.Payment{
+			EndToEnd: pay.endToEnd, TxID: pay.txid, Amount: pay.amount, At: pay.at, Digest: p.answer.Digest,
+		}
+		return nil
+	})
+}
+
+// walk gives the payments of one window to each, page by page: those of a txid,
+// or with every all of them.
+func (c *Client) walk(ctx context.Context, op, txid string, every bool, w window, each func(page, payment) error) error {
 	size := c.cfg.Profile.PageSize
 	rows, known := 0, map[string]bool{}
 	for n := range maxPages {
-		p, err := c.page(ctx, "static", txid, w, n, size)
+		p, err := c.page(ctx, op, txid, every, w, n, size)
 		if err != nil {
 			return err
 		}
@@ -99,18 +120,8 @@ func (c *Client) search(ctx context.Context, txid string, w window, found map[st
 			known[id] = true
 		}
 		for _, pay := range p.payments {
-			before, twice := found[pay.endToEnd]
-			switch {
-			case twice && before.Amount != pay.amount:
-				return fail("two_amounts", "an end-to-end id with two amounts")
-			case twice:
-				continue
-			case pay.returned >= pay.amount:
-				c.log.Info("a payment of a static code was given back", "provider", Name, "txid", txid, "amount", pay.amount)
-				continue
-			}
-			found[pay.endToEnd] = providers.Payment{
-				EndToEnd: pay.endToEnd, TxID: pay.txid, Amount: pay.amount, At: pay.at, Digest: p.answer.Digest,
+			if err := each(p, pay); err != nil {
+				return err
 			}
 		}
 		switch {
@@ -127,14 +138,14 @@ func (c *Client) search(ctx context.Context, txid string, w window, found map[st
 			return nil
 		}
 	}
-	return c.http.Fail(providers.Call{Op: "static"}, providers.Contract, providers.Answer{}, "endless", "the list does not end", nil)
+	return c.http.Fail(providers.Call{Op: op}, providers.Contract, providers.Answer{}, "endless", "the list does not end", nil)
 }
 
 // page is one page of received Pix.
 type page struct {
 	call     providers.Call
 	answer   providers.Answer
-	payments []payment // of the txid asked for
+	payments []payment // of the txid asked for, or all
 	ids      []string  // end-to-end ids of all rows
 	rows     int
 	stated   bool // the bank says how the list is paged
@@ -143,8 +154,9 @@ type page struct {
 	total    int
 }
 
-// page asks for one page, of any txid when that is empty.
-func (c *Client) page(ctx context.Context, op, txid string, w window, number, size int) (page, error) {
+// page asks for one page, of any txid when that is empty; then it reads the
+// payments only with every.
+func (c *Client) page(ctx context.Context, op, txid string, every bool, w window, number, size int) (page, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	const layout = "2006-01-02T15:04:05Z"
@@ -164,7 +176,7 @@ func (c *Client) page(ctx context.Context, op, txid string, w window, number, si
 	if a.Status != http.StatusOK {
 		return page{}, c.refused(call, a)
 	}
-	p, err := parsePage(a.Body, txid)
+	p, err := parsePage(a.Body, txid, every)
 	if err != nil {
 		return page{}, c.http.Fail(call, providers.Contract, a, "", providers.Describe(a), err)
 	}
@@ -172,9 +184,9 @@ func (c *Client) page(ctx context.Context, op, txid string, w window, number, si
 	return p, nil
 }
 
-// parsePage reads a page. Rows of other txids are only counted: what is wrong
-// with them is not our business.
-func parsePage(body []byte, txid string) (page, error) {
+// parsePage reads a page. Rows of other txids are only counted, unless every row
+// is wanted: what is wrong with them is not our business.
+func parsePage(body []byte, txid string, every bool) (page, error) {
 	var in struct {
 		Parameters *struct {
 			Paging struct {
@@ -222,7 +234,7 @@ func parsePage(body []byte, txid string) (page, error) {
 		if id, ok := row.EndToEnd.(string); ok {
 			p.ids = append(p.ids, id)
 		}
-		if row.TxID != txid || txid == "" {
+		if !every && (row.TxID != txid || txid == "") {
 			continue
 		}
 		pay, err := parsePix(raw)

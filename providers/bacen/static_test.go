@@ -160,7 +160,7 @@ func TestParsePage(t *testing.T) {
 		{"a count that is none", `{"parametros":{"paginacao":{"quantidadeDePaginas":-1}},"pix":[]}`, -1},
 		{"not a list", `{"pix":{}}`, -1},
 	} {
-		p, err := parsePage([]byte(tt.body), static)
+		p, err := parsePage([]byte(tt.body), static, false)
 		got := len(p.payments)
 		if err != nil {
 			got = -1

@@ -113,6 +113,9 @@ func (c *Client) pick(r reply, list []object, what search) (object, error) {
 
 func date(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
+// kindReceived is the API's word for charges.
+const kindReceived = "cashin"
+
 // Transactions goes through the list of transactions. Dates go out one day wider
 // at both ends, because the API does not say by whose midnight it counts, and
 // rows are bounded here; a row that tells no time passes.
@@ -124,6 +127,9 @@ func (c *Client) Transactions(ctx context.Context, q providers.TransactionQuery)
 		}
 		if q.To.IsZero() {
 			q.To = now.AddDate(0, 0, 1)
+		}
+		if q.Received && q.Kind == "" {
+			q.Kind = kindReceived
 		}
 		filter := listRequest{
 			Status: q.Word, Type: q.Kind, Currency: q.Currency,
