@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -92,6 +93,7 @@ func (c *comparison) line(ch *Charge, attempt int) Line {
 // take puts what the provider says into a line.
 func (l *Line) take(r Row) {
 	l.ID, l.EndToEnd, l.Word, l.Received = r.ID, cmp.Or(r.EndToEnd, l.EndToEnd), r.Word, r.Amount
+	l.Unsaid = r.paid() && r.Amount == nil
 	l.At = later(r.At, l.At)
 }
 
@@ -139,7 +141,7 @@ func (c *comparison) credited(ch *Charge, p charge.Payment) bool {
 // classOf is what the ledger itself makes of a payment.
 func classOf(ch *Charge, p charge.Payment) (Class, string) {
 	last, _ := ch.Last()
-	orphaned := false
+	orphaned := ch.NeverShown()
 	for _, a := range ch.Attempts {
 		// A later attempt is made only when nobody was shown the code of this one.
 		orphaned = orphaned || a.N == p.Evidence.Attempt && (a.State == charge.Orphaned || a.N < last.N)
@@ -265,12 +267,21 @@ func (c *comparison) wants(ch *Charge, attempt int) bool {
 		return false
 	}
 	for _, a := range ch.Attempts {
-		if a.N == attempt && (askable(a, c.LookUp) || a.State == charge.Rejected && a.ProviderID != "") {
+		if a.N == attempt && a.State != charge.Sending && (a.ProviderID != "" || c.LookUp || c.named(k)) {
 			c.ask = append(c.ask, k)
 			return true
 		}
 	}
 	return false
+}
+
+// named reports whether the provider listed the attempt under our own id: then it
+// knows it by that.
+func (c *comparison) named(k Key) bool {
+	return slices.ContainsFunc(c.rows[k.Charge], func(r Row) bool {
+		own, ok := ParseOwn(r.Own)
+		return ok && own.Charge == k.Charge && r.Attempt == k.Attempt
+	})
 }
 
 // questions are the attempts that the lines ask for, and without a list all that

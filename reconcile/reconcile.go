@@ -198,6 +198,8 @@ type Line struct {
 	EndToEnd string `json:"end_to_end,omitempty"`
 	Word     string `json:"word,omitempty"`
 	Late     bool   `json:"late,omitempty"`
+	// Unsaid: the provider says that money came, and not how much.
+	Unsaid bool `json:"unsaid,omitempty"`
 	// At is when the payment came, as the provider says, else when the charge was
 	// made; zero: nobody says.
 	At  time.Time `json:"at,omitzero"`
@@ -214,14 +216,19 @@ type Line struct {
 func (l Line) Settled() bool { return !l.Class.Difference() || l.TicketState == "closed" }
 
 // Total is a number of lines, and what each side received by them, in centavos.
+// Unsaid is how many of them the provider says no amount of.
 type Total struct {
 	Count    int          `json:"count"`
 	Ledger   money.Amount `json:"ledger"`
 	Received money.Amount `json:"received"`
+	Unsaid   int          `json:"unsaid,omitempty"`
 }
 
 func (t *Total) add(l Line) (err error) {
 	t.Count++
+	if l.Unsaid {
+		t.Unsaid++
+	}
 	for _, side := range []struct {
 		sum *money.Amount
 		of  *money.Amount
@@ -475,6 +482,7 @@ func (c *comparison) stray(row Row) (Line, bool) {
 		return Line{}, false
 	}
 	l := Line{Class: Unknown, Merchant: c.Merchant, Provider: c.Provider, Received: row.Amount, ID: row.ID, EndToEnd: row.EndToEnd, Word: row.Word, At: row.At}
+	l.Unsaid = row.Amount == nil
 	own, named := ParseOwn(row.Own)
 	switch {
 	case named && string(own.Charge[:len(c.Terminal)]) != c.Terminal:

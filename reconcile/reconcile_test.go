@@ -312,7 +312,9 @@ func TestWhole(t *testing.T) {
 		other := reconcile.Compare(books(w.charges, rapid.Permutation(w.rows).Draw(t, "order")...))
 		sorted := func(r reconcile.Report) []reconcile.Line {
 			lines := slices.Clone(r.Lines)
-			slices.SortFunc(lines, func(a, b reconcile.Line) int { return strings.Compare(a.EndToEnd+string(a.Charge), b.EndToEnd+string(b.Charge)) })
+			slices.SortFunc(lines, func(a, b reconcile.Line) int {
+				return strings.Compare(a.EndToEnd+string(a.Charge), b.EndToEnd+string(b.Charge))
+			})
 			return lines
 		}
 		if diff := cmp.Diff(sorted(r), sorted(other)); diff != "" {

@@ -1,7 +1,7 @@
 package terminal
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -112,7 +112,7 @@ func touched(tx *bbolt.Tx, provider string, w reconcile.Window) ([]reconcile.Cha
 		if sure && e.At.Wall.Before(w.From) {
 			break
 		}
-		if !w.Holds(e.At.Wall) || !bytes.HasPrefix([]byte(e.Kind), chargeKinds) {
+		if !w.Holds(e.At.Wall) || !strings.HasPrefix(e.Kind, chargeKinds) {
 			continue
 		}
 		if id := charge.SubjectOf(raw); id != "" && !seen[id] {
@@ -120,12 +120,15 @@ func touched(tx *bbolt.Tx, provider string, w reconcile.Window) ([]reconcile.Cha
 			ids = append(ids, id)
 		}
 	}
-	slices.Reverse(ids)
 	all, err := chargesOf(tx, ids)
+	slices.SortStableFunc(all, func(a, b reconcile.Charge) int {
+		return cmp.Or(a.Made.Compare(b.Made), cmp.Compare(a.ID, b.ID))
+	})
 	return slices.DeleteFunc(all, func(c reconcile.Charge) bool { return c.Route != provider }), err
 }
 
-var chargeKinds = []byte("charge.")
+// chargeKinds is how the kinds of facts about charges begin.
+const chargeKinds = "charge."
 
 // chargesOf reads those of the charges that there are.
 func chargesOf(tx *bbolt.Tx, ids []charge.ID) ([]reconcile.Charge, error) {

@@ -24,6 +24,7 @@ import (
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/queue"
 	"github.com/ssg-safe/agent/store"
+	"github.com/ssg-safe/agent/ticket"
 )
 
 // checkStore examines the store as the agent does when it starts, and moves
@@ -61,6 +62,7 @@ func (d *doctor) checkStore(ctx context.Context) {
 	defer s.Close()
 	var entries uint64
 	var dead []queue.Job
+	var tickets ticket.Count
 	err = s.View(func(tx *bbolt.Tx) error {
 		report, err := ledger.Verify(tx, ledger.Head{})
 		if err != nil {
@@ -70,7 +72,10 @@ func (d *doctor) checkStore(ctx context.Context) {
 		if floor, err := fleet.Floor(tx); err == nil {
 			d.clock.SetFloor(floor)
 		}
-		dead, err = queue.Dead(tx)
+		if dead, err = queue.Dead(tx); err != nil {
+			return err
+		}
+		tickets, err = ticket.Counted(tx, d.clock.Wall())
 		return err
 	})
 	if err != nil {
@@ -80,6 +85,12 @@ func (d *doctor) checkStore(ctx context.Context) {
 	d.checkFill(entries, ledger.Capacity(s.Stats().Size))
 	if len(dead) > 0 {
 		d.add("queue", checkWarn, "dead_letters", len(dead))
+	}
+	switch {
+	case tickets.Overdue > 0:
+		d.add("tickets", checkWarn, "tickets_overdue", tickets.Overdue, tickets.Open)
+	case tickets.Open > 0:
+		d.add("tickets", checkWarn, "tickets_open", tickets.Open)
 	}
 	for _, w := range store.Warnings(o.Path) {
 		d.add("store", checkWarn, "store_place", w)

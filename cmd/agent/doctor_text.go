@@ -42,6 +42,8 @@ var doctorPortuguese = map[string]advice{
 	"store_place":      {"o lugar dos dados é arriscado: %s", "Siga o que a mensagem diz; a operação continua."},
 	"identity_missing": {"a identidade do terminal não pode ser lida: %s", "Restaure identity.json da cópia de segurança, com modo 0600 e do usuário do serviço."},
 	"dead_letters":     {"%d impressões esperam uma decisão", "Confira o papel e decida: ssg-agent queue list, depois queue retry (imprime 2ª via) ou queue drop."},
+	"tickets_open":     {"%d diferenças com provedores esperam uma pessoa", "Veja cada uma e o prazo: ssg-agent tickets list. O que fazer está na seção \"Diferenças com o provedor\" de docs/operating.md."},
+	"tickets_overdue":  {"%d de %d diferenças com provedores passaram do prazo", "Resolva-as já: ssg-agent tickets list; depois ssg-agent tickets close."},
 
 	"port_ok":         {"%s está presente (%s)", ""},
 	"port_missing":    {"%s não existe; presentes: %s", "Ligue o cabo e a impressora. Se o aparelho aparece com outro nome, corrija [printer] path ou a regra do udev."},
@@ -137,6 +139,8 @@ var doctorEnglish = map[string]advice{
 	"store_place":      {"the place of the data is risky: %s", "Do what the message says; the terminal goes on meanwhile."},
 	"identity_missing": {"the terminal's identity cannot be read: %s", "Restore identity.json from its backup, mode 0600, owned by the service's user."},
 	"dead_letters":     {"%d prints wait for a decision", "Look at the paper and decide: ssg-agent queue list, then queue retry (prints a copy) or queue drop."},
+	"tickets_open":     {"%d differences with providers wait for a person", "See each and its deadline: ssg-agent tickets list. docs/reconciliation.md says what to do."},
+	"tickets_overdue":  {"%d of %d differences with providers are past their deadline", "Settle them now: ssg-agent tickets list; then ssg-agent tickets close."},
 
 	"port_ok":         {"%s is there (%s)", ""},
 	"port_missing":    {"%s does not exist; there are: %s", "Plug in cable and printer. If the device has another name, correct [printer] path or the udev rule."},

@@ -364,17 +364,20 @@ func tabulateSums(w io.Writer, r reconcile.Report) error {
 		return err
 	}
 	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(out, "MERCHANT\tCLASS\tCOUNT\tLEDGER\tPROVIDER\t")
+	fmt.Fprintln(out, "MERCHANT\tCLASS\tCOUNT\tLEDGER\tPROVIDER\tWITHOUT AMOUNT\t")
+	row := func(merchant, class string, t reconcile.Total) {
+		fmt.Fprintf(out, "%s\t%s\t%d\t%s\t%s\t%d\t\n", orDash(merchant), class, t.Count, t.Ledger, t.Received, t.Unsaid)
+	}
 	for _, s := range sums {
 		for _, c := range reconcile.Classes() {
 			if t := s.Classes[c]; t.Count > 0 {
-				fmt.Fprintf(out, "%s\t%s\t%d\t%s\t%s\t\n", orDash(s.Merchant), c, t.Count, t.Ledger, t.Received)
+				row(s.Merchant, string(c), t)
 			}
 		}
-		fmt.Fprintf(out, "%s\ttotal\t%d\t%s\t%s\t\n", orDash(s.Merchant), s.Total.Count, s.Total.Ledger, s.Total.Received)
+		row(s.Merchant, "total", s.Total)
 	}
 	if len(sums) == 0 {
-		fmt.Fprintln(out, "-\tnothing\t0\t0.00\t0.00\t")
+		row("", "nothing", reconcile.Total{})
 	}
 	return out.Flush()
 }
