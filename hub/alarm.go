@@ -24,6 +24,8 @@ const (
 	AlarmCredit     = "credit"        // an end-to-end id credited to two charges
 	AlarmRefused    = "refused"       // a device will not have what it was sent
 	AlarmCounter    = "counter"       // a device says it accepted counters that the hub never gave
+	AlarmPayout     = "payout"        // money that left, or not, and nobody knows
+	AlarmTicket     = "ticket"        // something that a person has to do by hand
 	AlarmFlood      = "device.events" // a device reports more than is kept
 
 	AlarmWebhookUnknown   = "webhook.unknown"   // a provider reports an event that this version does not know
@@ -57,6 +59,11 @@ const maxEvents = 200
 const metaAlarm = "alarm"
 
 func alarmKey(id uint64) string { return fmt.Sprintf("%016x", id) }
+
+// Raise records an alarm about something besides the devices' ledgers; Device is
+// "hub" where it is about none. One that is open already is counted up. It reports
+// whether it is a new one.
+func Raise(tx Tx, a Alarm) (fresh bool, err error) { return raise(tx, a, false) }
 
 // raise records an alarm. One that is open already is counted up; with once it
 // stays as it is, even when it was taken care of.

@@ -59,7 +59,7 @@ func LoadKeys(dir string) (Keys, error) {
 		name string
 		key  *ed25519.PrivateKey
 	}{{signingFile, &k.Signing}, {nextFile, &k.Next}, {previousFile, &k.Previous}} {
-		key, err := readKey(filepath.Join(dir, f.name))
+		key, err := ReadKey(filepath.Join(dir, f.name))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return Keys{}, fmt.Errorf("read signing key: %w", err)
 		}
@@ -74,7 +74,8 @@ func LoadKeys(dir string) (Keys, error) {
 	return Keys{}, fmt.Errorf("%w: %s has none; make one", ErrNoKey, dir)
 }
 
-func readKey(path string) (ed25519.PrivateKey, error) {
+// ReadKey reads a private key from a file that its owner alone can read.
+func ReadKey(path string) (ed25519.PrivateKey, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -130,14 +131,16 @@ func MakeKey(dir string) (Keys, error) {
 	if err != nil {
 		return Keys{}, fmt.Errorf("make signing key: %w", err)
 	}
-	if err := writeKey(dir, name, key); err != nil {
+	if err := WriteKey(filepath.Join(dir, name), key); err != nil {
 		return Keys{}, fmt.Errorf("make signing key: %w", err)
 	}
 	return LoadKeys(dir)
 }
 
-// writeKey makes a new file, whole or not at all.
-func writeKey(dir, name string, key ed25519.PrivateKey) error {
+// WriteKey makes a new file with a private key, mode 0600, whole or not at all. It
+// replaces nothing.
+func WriteKey(path string, key ed25519.PrivateKey) error {
+	dir := filepath.Dir(path)
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		return err
@@ -152,7 +155,7 @@ func writeKey(dir, name string, key ed25519.PrivateKey) error {
 		return err
 	}
 	// A link does not replace a key that is there.
-	if err := os.Link(tmp.Name(), filepath.Join(dir, name)); err != nil {
+	if err := os.Link(tmp.Name(), path); err != nil {
 		return err
 	}
 	return syncDir(dir)
@@ -178,7 +181,7 @@ func RotateKeyBack(dir string) (Keys, error) { return rotate(dir, previousFile, 
 func rotate(dir, from, old string) (Keys, error) {
 	fail := func(err error) (Keys, error) { return Keys{}, fmt.Errorf("rotate signing keys: %w", err) }
 	path := func(name string) string { return filepath.Join(dir, name) }
-	if _, err := readKey(path(from)); err != nil {
+	if _, err := ReadKey(path(from)); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("%w: %s", ErrNoKey, path(from))
 		}

@@ -129,6 +129,7 @@ const (
 	KindWebhookKey Kind = "webhook_key" // source/hash
 	KindWaiting    Kind = "waiting"     // number of a webhook that nobody knows the charge of yet
 	KindSubject    Kind = "subject"     // a provider's name for a charge
+	KindPayout     Kind = "payout"      // see package hub/payouts
 )
 
 // Kinds lists every kind.
@@ -137,5 +138,6 @@ func Kinds() []Kind {
 		KindDevice, KindCounter, KindChain, KindCheckpoint, KindQuarantine, KindPayment,
 		KindCredit, KindMessage, KindReference, KindAlarm, KindAlarmKey, KindMeta,
 		KindWebhook, KindWebhookKey, KindWaiting, KindSubject,
+		KindPayout,
 	}
 }

@@ -242,6 +242,8 @@ type Evidence struct {
 	Digest     string        `json:"digest,omitempty"`  // SHA-256 of the provider's answer
 	Refusal    string        `json:"refusal,omitempty"` // the error's kind and code
 	By         string        `json:"by,omitempty"`      // the person
+	// Document is where that person saw it: a receipt, a statement's line.
+	Document string `json:"document,omitempty"`
 }
 
 // OutcomeFact is what became of the order.

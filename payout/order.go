@@ -35,13 +35,26 @@ type Sender interface {
 	FindPayout(ctx context.Context, ref Ref) (Answer, error)
 }
 
-// Order is what a [Sender] may send. It comes out of [Payout.Order] alone. It
+// Refunder is a provider that can give a payment back. Implementations are safe
+// for concurrent use.
+type Refunder interface {
+	providers.Provider
+	// SubmitRefund sends an order for a refund, as SubmitPayout does. The order's id
+	// is the refund's at the provider, unique with the payment's end-to-end id.
+	SubmitRefund(ctx context.Context, o Order) (Answer, error)
+	// FindRefund asks what became of it. NotFound means that the provider knows the
+	// payment and no such refund of it.
+	FindRefund(ctx context.Context, ref Ref) (Answer, error)
+}
+
+// Order is what a [Sender] or [Refunder] may send. It comes out of [Payout.Order] alone. It
 // prints as its id.
 type Order struct {
-	id     ID
-	n      int
-	amount money.Amount
-	d      Details
+	id       ID
+	n        int
+	amount   money.Amount
+	endToEnd string
+	d        Details
 }
 
 // ID is the payout's id, which the provider gets as ours.
@@ -50,7 +63,10 @@ func (o Order) ID() ID { return o.id }
 // Amount is what is sent.
 func (o Order) Amount() money.Amount { return o.amount }
 
-// Key is the PIX key that is paid.
+// EndToEnd is the payment that a refund gives back; empty for a payout to a key.
+func (o Order) EndToEnd() string { return o.endToEnd }
+
+// Key is the PIX key that is paid; empty for a refund.
 func (o Order) Key() redact.Text { return o.d.Key }
 
 // Description is what the receiver reads; may be empty.
@@ -63,6 +79,7 @@ func (o Order) Format(f fmt.State, _ rune) { io.WriteString(f, string(o.id)) } /
 type Ref struct {
 	ID         ID
 	ProviderID string    // empty: not known yet
+	EndToEnd   string    // the payment that a refund gives back
 	Sent       time.Time // not later than its first sending
 }
 
@@ -126,11 +143,13 @@ func (p Payout) Order(d Details) (Order, error) {
 	case digest(p.Intent, d) != p.Digest:
 		return Order{}, ErrDigest
 	}
-	return Order{id: p.ID, n: p.Submissions, amount: p.Amount, d: d}, nil
+	return Order{id: p.ID, n: p.Submissions, amount: p.Amount, endToEnd: p.EndToEnd, d: d}, nil
 }
 
 // Ref names the order for [Sender.FindPayout].
-func (p Payout) Ref(sent time.Time) Ref { return Ref{ID: p.ID, ProviderID: p.ProviderID, Sent: sent} }
+func (p Payout) Ref(sent time.Time) Ref {
+	return Ref{ID: p.ID, ProviderID: p.ProviderID, EndToEnd: p.EndToEnd, Sent: sent}
+}
 
 // Submitted turns the outcome of a sending into the fact to record. A refusal
 // that cannot change ends the payout; one that may, and a request of which nothing
@@ -212,13 +231,17 @@ func (p Payout) Missing(answer string, since time.Duration) Fact {
 }
 
 // Testify is a person's word about what became of an order that the provider
-// cannot be asked about: whoever proposed it may not give it. Errors: ErrApprover,
-// a [*TransitionError].
-func (p Payout) Testify(s State, by, reason string) (Fact, error) {
-	if by == "" || by == p.By {
+// cannot be asked about: whoever proposed it may not give it, nor anybody while the
+// order is being sent. e names the person (By), and what that person saw. Errors:
+// ErrApprover, a [*TransitionError].
+func (p Payout) Testify(s State, e Evidence, reason string) (Fact, error) {
+	if e.By == "" || e.By == p.By {
 		return nil, fmt.Errorf("%w: the word must be another's than the proposer's", ErrApprover)
 	}
-	f := OutcomeFact{Payout: p.ID, State: s, Reason: reason, Evidence: Evidence{By: by}}
+	f := OutcomeFact{Payout: p.ID, State: s, Reason: reason, Evidence: e}
+	if p.State == Submitting {
+		return nil, p.refuse(f, "it is being sent")
+	}
 	_, err := p.Apply(f)
 	return f, err
 }

@@ -391,10 +391,10 @@ func TestResend(t *testing.T) {
 		t.Error("it was sent again to a provider that does not know our ids")
 	}
 	// A person may say what became of it; not the one who proposed it.
-	if _, err := twice.Testify(payout.Failed, "ana", "extrato"); !errors.Is(err, payout.ErrApprover) {
+	if _, err := twice.Testify(payout.Failed, payout.Evidence{By: "ana"}, "extrato"); !errors.Is(err, payout.ErrApprover) {
 		t.Errorf("the proposer's word: got %v", err)
 	}
-	if f, err := twice.Testify(payout.Failed, "bia", "extrato"); err != nil || must(twice.Apply(f)).State != payout.Failed {
+	if f, err := twice.Testify(payout.Failed, payout.Evidence{By: "bia"}, "extrato"); err != nil || must(twice.Apply(f)).State != payout.Failed {
 		t.Errorf("another's word: %v", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/ssg-safe/agent/hub"
 	"github.com/ssg-safe/agent/internal/config"
@@ -28,6 +29,15 @@ type Config struct {
 	Listen  ListenConfig  `toml:"listen"`
 	Webhook WebhookConfig `toml:"webhook"`
 	Log     LogConfig     `toml:"log"`
+
+	Payouts   PayoutsConfig    `toml:"payouts"`
+	Operators []OperatorConfig `toml:"operator"`
+	Providers []ProviderConfig `toml:"provider"`
+}
+
+// PayoutsConfig is what holds for all payouts and refunds.
+type PayoutsConfig struct {
+	KeepDetails time.Duration `toml:"keep_details" default:"2160h" min:"24h" max:"43800h"`
 }
 
 // BrokerConfig is a broker of one's own. Without addresses the hub is the broker.
@@ -98,6 +108,10 @@ func (c Config) validate() []config.Problem {
 		fail("listen.certificate", "certificate and private_key go together", "write both, or neither")
 	}
 	c.Webhook.validate(report)
+	c.validatePayouts(fail)
+	if names := c.insecure(); names != "" {
+		report(config.Warning, "provider", "is reached by plain HTTP ("+names+"): anyone on the way can read what lets money leave", "write https://")
+	}
 	if len(c.Broker.Addresses) > 0 {
 		if _, err := hub.NewMQTT(hub.MQTTOptions{Brokers: c.Broker.Addresses, TLS: &tls.Config{MinVersion: tls.VersionTLS12}}); err != nil {
 			fail("broker.addresses", err.Error(), `write addresses = ["ssl://mqtt.example.com:8883"]`)

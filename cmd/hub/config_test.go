@@ -21,7 +21,8 @@ func decode(t *testing.T, text string) (Config, *config.File) {
 	for name, secret := range map[string]string{
 		"mqtt.password": "the-password", "bspay.path": "BSPAYBSPAYBSPAYBSPAYBSPAY2", "bspay.callback": "whsec-callback", "bspay.webhook": "whsec-webhook",
 		"bspaybr.path": "BSPAYBRBSPAYBRBSPAYBRBSPAY", "bspaybr.webhook": "whsec-br", "banco.path": "BANCOBANCOBANCOBANCOBANCO2",
-		"short.path": "short",
+		"short.path":   "short",
+		"conta.secret": "the-password", "conta.signing": "the-password", "outra.secret": "the-password", "outra.callback": "the-password",
 	} {
 		if err := os.WriteFile(filepath.Join(secrets, name), []byte(secret+"\n"), 0o600); err != nil {
 			t.Fatal(err)
@@ -44,7 +45,7 @@ func readExample(t *testing.T, name string) string {
 
 func TestExamples(t *testing.T) {
 	files, err := filepath.Glob("../../configs/hub*.toml")
-	if err != nil || len(files) != 3 {
+	if err != nil || len(files) < 3 {
 		t.Fatalf("examples %q, %v", files, err)
 	}
 	for _, path := range files {
@@ -61,7 +62,8 @@ func TestExamples(t *testing.T) {
 // The full example shows every key, and behind a "#" with its default.
 func TestFullExample(t *testing.T) {
 	text := readExample(t, "hub.toml")
-	all := regexp.MustCompile(`(?m)^#([a-z_]+ = )`).ReplaceAllString(text, "$1")
+	uncomment := regexp.MustCompile(`(?m)^#([a-z_]+ = )`)
+	all := uncomment.ReplaceAllString(text, "$1")
 	without, _ := decode(t, text)
 	with, f := decode(t, all)
 	if err := f.Err(); err != nil {
@@ -71,6 +73,27 @@ func TestFullExample(t *testing.T) {
 	if diff := cmp.Diff(without, with); diff != "" {
 		t.Errorf("the defaults it shows are not the program's (-program +file):\n%s", diff)
 	}
+	payouts := readExample(t, "hub-payouts.toml")
+	without, _ = decode(t, payouts)
+	with, f = decode(t, uncomment.ReplaceAllString(payouts, "$1"))
+	if err := f.Err(); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []*Config{&without, &with} { // secrets of two folders
+		for i := range c.Providers {
+			c.Providers[i].ClientSecret = config.Secret{}
+			if c.Providers[i].Bspay != nil {
+				c.Providers[i].Bspay.SigningKey = config.Secret{}
+			}
+			if c.Providers[i].Bspaybr != nil {
+				c.Providers[i].Bspaybr.CallbackKey = config.Secret{}
+			}
+		}
+	}
+	if diff := cmp.Diff(without, with); diff != "" {
+		t.Errorf("the defaults that hub-payouts.toml shows are not the program's (-program +file):\n%s", diff)
+	}
+	all += uncomment.ReplaceAllString(payouts, "$1")
 	shown := all
 	var walk func(typ reflect.Type)
 	walk = func(typ reflect.Type) {
@@ -82,7 +105,14 @@ func TestFullExample(t *testing.T) {
 				all = shown
 				continue
 			}
-			if sub := typ.Field(i).Type; sub.Kind() == reflect.Struct && sub != reflect.TypeFor[config.Secret]() {
+			if sub := typ.Field(i).Type; sub.Kind() == reflect.Slice && sub.Elem().Kind() == reflect.Struct {
+				if !strings.Contains(all, "[["+key+"]]") {
+					t.Errorf("it does not show [[%s]]", key)
+				}
+				walk(sub.Elem())
+			} else if sub.Kind() == reflect.Pointer {
+				walk(sub.Elem())
+			} else if sub.Kind() == reflect.Struct && sub != reflect.TypeFor[config.Secret]() {
 				if !strings.Contains(all, "["+key+"]") {
 					t.Errorf("it does not show [%s]", key)
 				}
@@ -100,6 +130,12 @@ const (
 	bspayWebhooks = "[[webhook.provider]]\nname = \"psp\"\ntype = \"bspay\"\npath = { file = \"/etc/ssg-hub/secrets/bspay.path\" }\ncallback_secret = { file = \"/etc/ssg-hub/secrets/bspay.callback\" }\n"
 	bankWebhooks  = "[[webhook.provider]]\nname = \"bank\"\ntype = \"bacen\"\npath = { file = \"/etc/ssg-hub/secrets/banco.path\" }\n"
 )
+
+func person(name string, seed byte) string {
+	return "[[operator]]\nname = \"" + name + "\"\nkey = \"" + publicOf(seed) + "\"\n"
+}
+
+const payoutAccount = "[[provider]]\nname = \"conta\"\nmerchant = \"loja\"\ntype = \"bspay\"\nurl = \"https://api.example.com\"\nclient_id = \"hub\"\nclient_secret = { file = \"/etc/ssg-hub/secrets/conta.secret\" }\n"
 
 func TestBadConfigurations(t *testing.T) {
 	for name, test := range map[string]struct{ text, path, says string }{
@@ -127,6 +163,15 @@ func TestBadConfigurations(t *testing.T) {
 		"bank without TLS":    {behindProxy + bankWebhooks + "client_ca = \"/ca\"", "webhook.provider[0].client_ca", "needs TLS"},
 		"relative bank":       {behindProxy + bankWebhooks + "client_ca = \"ca\"", "webhook.provider[0].client_ca", "absolute"},
 		"bank without CA":     {behindProxy + bankWebhooks, "webhook.provider[0].client_ca", "only the path"},
+		"one person":          {"version = 1\n" + person("ana", 1) + payoutAccount, "operator", "fewer than two"},
+		"two with one key":    {"version = 1\n" + person("ana", 1) + person("bia", 1), "operator[1].key", "one person could approve for two"},
+		"two with one name":   {"version = 1\n" + person("ana", 1) + person("ana", 2), "operator[1].name", "another operator's"},
+		"no key":              {"version = 1\n[[operator]]\nname = \"ana\"\nkey = \"x\"", "operator[0].key", "43 characters"},
+		"a name with a space": {"version = 1\n" + person("ana b", 1), "operator[0].name", "1 to 32"},
+		"no signing key":      {"version = 1\n" + payoutAccount, "provider[0].bspay", "is missing"},
+		"another family":      {"version = 1\n" + payoutAccount + "[provider.bspaybr]", "provider[0].bspaybr", "type = \"bspaybr\""},
+		"a day below one":     {"version = 1\n" + payoutAccount + "max_payout = \"2.00\"\nmax_day = \"1.00\"", "provider[0].max_day", "less than max_payout"},
+		"plain payouts":       {"version = 1\n" + strings.Replace(payoutAccount, "https", "http", 1) + "[provider.bspay]\nsigning_key = { file = \"/etc/ssg-hub/secrets/conta.signing\" }", "provider[0].url", "plain HTTP"},
 		"no port":             {"version = 1\n[listen]\naddress = \"127.0.0.1\"", "listen.address", "host and port"},
 	} {
 		t.Run(name, func(t *testing.T) {

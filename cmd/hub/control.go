@@ -18,6 +18,7 @@ import (
 
 	"github.com/ssg-safe/agent/hub"
 	"github.com/ssg-safe/agent/hub/bolt"
+	"github.com/ssg-safe/agent/hub/payouts"
 	"github.com/ssg-safe/agent/hub/webhook"
 )
 
@@ -29,6 +30,8 @@ type desk struct {
 	hub *hub.Hub
 	// webhooks are received here; nil where they are not.
 	webhooks *webhook.Server
+	// book has the payouts of the hub that runs; nil when none does.
+	book *payouts.Book
 	// evict makes a terminal connect anew to the broker inside; nil where there is
 	// none.
 	evict func(name string)
@@ -97,12 +100,13 @@ func socketPath(data string) string { return filepath.Join(data, "control.sock")
 // maxSocketPath is the longest path of a socket that Linux knows, in bytes.
 const maxSocketPath = 107
 
-// On the socket: the command line as one line of JSON, then lines with what the
-// command writes, and the exit code in the last. Whoever may open the socket may
+// On the socket: the command line, and what the command is to read, as one line of
+// JSON, then lines with what the command writes, and the exit code in the last. Whoever may open the socket may
 // do everything; it is the hub's user's alone (mode 0600).
 type (
 	order struct {
 		Args []string `json:"args"`
+		In   []byte   `json:"in,omitempty"`
 	}
 	answer struct {
 		Out  []byte `json:"out,omitempty"`
@@ -133,7 +137,7 @@ func (g *globals) handOver(ctx context.Context, data string) error {
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	if err := json.NewEncoder(conn).Encode(order{g.args}); err != nil {
+	if err := json.NewEncoder(conn).Encode(order{g.args, g.in}); err != nil {
 		return fmt.Errorf("reach the running hub: %w", err)
 	}
 	for in := json.NewDecoder(conn); ; {
@@ -220,7 +224,7 @@ func (c *control) serve(ctx context.Context, conn net.Conn) {
 	})
 	out := &frames{conn: conn, out: json.NewEncoder(conn)}
 	own := *c.desk
-	code := run(ctx, &globals{stdout: stream(out.stdout), stderr: stream(out.stderr), args: o.Args, desk: &own})
+	code := run(ctx, &globals{stdout: stream(out.stdout), stderr: stream(out.stderr), args: o.Args, in: o.In, desk: &own})
 	level := slog.LevelDebug
 	if own.decided {
 		level = slog.LevelInfo

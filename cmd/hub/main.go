@@ -26,6 +26,7 @@ import (
 type globals struct {
 	stdout, stderr io.Writer
 	args           []string // the command line, without the program's name
+	in             []byte   // what a command reads that is handed over with it
 	desk           *desk    // the running hub's; nil in a process of its own
 }
 
@@ -68,6 +69,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.`,
 	}{
 		{"The hub:", []*cobra.Command{newServeCmd(g), newStatusCmd(g), newKeysCmd(g)}},
 		{"Terminals:", []*cobra.Command{newDeviceCmd(g), newAlarmsCmd(g), newChargeCmd(g), newWebhookCmd(g)}},
+		{"Money that leaves:", []*cobra.Command{newPayoutCmd(g), newRefundCmd(g), newOperatorCmd(g)}},
 		{"What it keeps:", []*cobra.Command{newVerifyCmd(g), newExportCmd(g), newBackupCmd(g)}},
 		{"Tools:", []*cobra.Command{newVersionCmd(g)}},
 	} {

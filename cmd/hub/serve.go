@@ -14,6 +14,7 @@ import (
 	"github.com/ssg-safe/agent/hub"
 	"github.com/ssg-safe/agent/hub/bolt"
 	"github.com/ssg-safe/agent/hub/broker"
+	"github.com/ssg-safe/agent/hub/payouts"
 	"github.com/ssg-safe/agent/internal/supervise"
 )
 
@@ -116,6 +117,15 @@ func serveHub(ctx context.Context, cfg Config, d *desk, log *slog.Logger) error 
 	if d.webhooks != nil {
 		sup.Add(supervise.Component{Name: "webhook", Run: d.webhooks.Run, Essential: true})
 	}
+	o, err := cfg.payouts(log)
+	if err != nil {
+		return usageError{err}
+	}
+	o.Store = d.hub
+	if d.book, err = payouts.Open(ctx, o); err != nil {
+		return err
+	}
+	sup.Add(supervise.Component{Name: "payouts", Essential: true, Run: d.book.Run})
 	c := &control{desk: d, log: log, ready: func() {
 		notify.Ready()
 		log.Info("hub", "data", d.data, "version", readBuildInfo().Version)

@@ -77,8 +77,16 @@ var rules = []rule{
 		why: "adapters never import each other: the link carries ledger bytes and signed messages, and prints or shows nothing itself",
 	},
 	{
-		name: "hub knows the protocol, not the terminal", of: []string{"hub/..."}, only: append([]string{"hub/...", "fleet/wire"}, core...),
+		name: "hub knows the protocol, not the terminal", of: []string{"hub/..."}, except: []string{"hub/payouts"}, only: append([]string{"hub/...", "fleet/wire"}, core...),
 		why: "terminal and hub share messages and the form of the ledger, and nothing else: each can be replaced by another implementation",
+	},
+	{
+		name: "payouts know contracts, no provider", of: []string{"hub/payouts"}, only: append([]string{"hub", "fleet/wire", "providers"}, core...),
+		why: "what pays out is given to it by cmd/hub; it decides by approvals and evidence, the same for every provider",
+	},
+	{
+		name: "only the hub sends money", of: []string{"..."}, except: []string{"cmd/hub", "hub/payouts"}, neverOwn: []string{"hub/payouts"},
+		why: "a terminal stands where thieves are: no program but the hub's may approve and submit payouts",
 	},
 	{
 		name: "localapi stands alone", of: []string{"localapi/..."}, only: append([]string{"localapi/..."}, core...),

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/ssg-safe/agent/fleet/wire"
+	"github.com/ssg-safe/agent/hub/payouts"
+	"github.com/ssg-safe/agent/internal/config"
+	"github.com/ssg-safe/agent/money"
+	"github.com/ssg-safe/agent/payout"
+	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/providers/bspay"
+	"github.com/ssg-safe/agent/providers/bspaybr"
+	"github.com/ssg-safe/agent/providers/policy"
+	"github.com/ssg-safe/agent/redact"
+)
+
+// OperatorConfig is a person who may propose and approve payouts and refunds.
+type OperatorConfig struct {
+	Name string `toml:"name" required:"true" example:"ana"`
+	Key  string `toml:"key" required:"true" example:"11l5O7wTooGagnx2rbb7qKSa7gB_SfLQmS2ZuCWtLEg"`
+}
+
+// ProviderConfig is an account that money may leave.
+type ProviderConfig struct {
+	Name              string        `toml:"name" required:"true" example:"conta"`
+	Type              string        `toml:"type" required:"true" example:"bspay" oneof:"bspay bspaybr"`
+	Merchant          string        `toml:"merchant" required:"true" example:"loja"`
+	URL               string        `toml:"url"`
+	AllowInsecureHTTP bool          `toml:"allow_insecure_http" default:"false"`
+	ClientID          string        `toml:"client_id" required:"true" example:"hub-1"`
+	ClientSecret      config.Secret `toml:"client_secret" required:"true" example:"{ credential = \"conta.secret\" }"`
+	RequestsPerSecond int           `toml:"requests_per_second" default:"2" min:"1" max:"100"`
+
+	MaxPayout        money.Amount  `toml:"max_payout" default:"0.00" min:"0.00" max:"9999999999.99"`
+	MaxDay           money.Amount  `toml:"max_day" default:"0.00" min:"0.00" max:"9999999999.99"`
+	TwoApproversFrom money.Amount  `toml:"two_approvers_from" default:"1000.00" min:"0.00" max:"9999999999.99"`
+	PersonAfter      time.Duration `toml:"person_after" default:"30m" min:"1m" max:"24h"`
+
+	Bspay   *BspayConfig   `toml:"bspay"`
+	Bspaybr *BspaybrConfig `toml:"bspaybr"`
+}
+
+// BspayConfig is what BSPAY and its relatives need to send money.
+type BspayConfig struct {
+	SigningKey config.Secret `toml:"signing_key" required:"true" example:"{ credential = \"conta.signing\" }"`
+	UserAgent  string        `toml:"user_agent" default:"ssg-hub" max:"64"`
+}
+
+// BspaybrConfig is what Bspaybr and its relatives need to send money.
+type BspaybrConfig struct {
+	CallbackURL  string          `toml:"callback_url" required:"true" example:"https://hub.example.com/wh/bspaybr"`
+	CallbackKey  config.Secret   `toml:"callback_key" required:"true" example:"{ credential = \"conta.callback\" }"`
+	Name         redact.Name     `toml:"owner_name" required:"true" example:"Loja Exemplo Ltda" max:"255"`
+	Document     redact.Document `toml:"owner_document" required:"true" example:"11222333000181"`
+	StatusMethod string          `toml:"status_method" default:"get" oneof:"get post"`
+	StatusPath   string          `toml:"status_path" default:"/libs/consult/transaction_status"`
+	StatusAuth   string          `toml:"status_auth" default:"ci_cs" oneof:"ci_cs none"`
+	UserAgent    string          `toml:"user_agent" default:"ssg-hub" max:"64"`
+}
+
+// validatePayouts checks what the schema cannot say about operators and accounts.
+func (c Config) validatePayouts(fail func(path, message, remedy string)) {
+	names, keys := map[string]bool{}, map[string]bool{}
+	for i, o := range c.Operators {
+		at := fmt.Sprintf("operator[%d]", i)
+		_, err := wire.ParseKey(o.Key)
+		switch {
+		case o.Name == "" || o.Key == "": // the schema's business
+		case !payouts.ValidOperator(o.Name):
+			fail(at+".name", "has 1 to 32 of a-z, 0-9, '.' and '-'", `write name = "ana"`)
+		case names[o.Name]:
+			fail(at+".name", "is another operator's", "give each person one table")
+		case err != nil:
+			fail(at+".key", "is no public key of 43 characters", "copy it from what `ssg-hub operator key` printed")
+		case keys[o.Key]:
+			fail(at+".key", "is another operator's: one person could approve for two", "have each person make a key with `ssg-hub operator key`")
+		}
+		names[o.Name], keys[o.Key] = true, true
+	}
+	if len(c.Providers) > 0 && len(c.Operators) < 2 {
+		fail("operator", "names fewer than two people, and who proposes a payout cannot approve it", "add an [[operator]] for each")
+	}
+	accounts := map[string]bool{}
+	for i, p := range c.Providers {
+		at := fmt.Sprintf("provider[%d]", i)
+		if p.Name != "" && (!payouts.ValidRoute(p.Name) || accounts[p.Name]) {
+			fail(at+".name", "has 1 to 32 of a-z, 0-9, '.', '_' and '-', and is no other provider's", `write name = "conta"`)
+		}
+		accounts[p.Name] = true
+		if p.MaxDay < p.MaxPayout {
+			fail(at+".max_day", "is less than max_payout", "raise max_day, or lower max_payout")
+		}
+		for name, there := range map[string]bool{bspay.Name: p.Bspay != nil, bspaybr.Name: p.Bspaybr != nil} {
+			switch {
+			case p.Type == name && !there:
+				fail(at+"."+name, "is missing", "add [provider."+name+"], see configs/hub-payouts.toml")
+			case p.Type != name && there:
+				fail(at+"."+name, fmt.Sprintf("is for a provider of type = %q", name), "remove the table, or correct type")
+			}
+		}
+		if p.ClientSecret.Value == "" {
+			continue // the schema's business, or it could not be read
+		}
+		if _, err := p.route(nil, slog.New(slog.DiscardHandler)); err != nil {
+			for _, err := range joined(err) {
+				path, message, remedy := at, err.Error(), "correct it"
+				if field, ok := errors.AsType[*providers.FieldError](err); ok {
+					path, message, remedy = at+"."+p.field(field.Field), field.Problem, cmp.Or(field.Remedy, remedy)
+				}
+				fail(path, message, remedy)
+			}
+		}
+	}
+}
+
+// field is the file's name of an adapter's field.
+func (p ProviderConfig) field(name string) string {
+	switch name {
+	case "name", "document":
+		return p.Type + ".owner_" + name
+	case "user_agent":
+		return p.Type + ".user_agent"
+	}
+	return name
+}
+
+// joined takes an error of errors.Join apart.
+func joined(err error) []error {
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		return many.Unwrap()
+	}
+	return []error{err}
+}
+
+// route makes the account's clients over a transport.
+func (p ProviderConfig) route(over http.RoundTripper, log *slog.Logger) (payouts.Route, error) {
+	r := payouts.Route{
+		Name: p.Name, Merchant: p.Merchant, PerPayout: p.MaxPayout, PerDay: p.MaxDay, TwoFrom: p.TwoApproversFrom, PersonAfter: p.PersonAfter,
+	}
+	log = log.With("provider", p.Name)
+	var sender payout.Sender
+	var err error
+	switch {
+	case p.Type == bspay.Name && p.Bspay != nil:
+		// It takes our id as its own.
+		r.Resend = true
+		sender, err = bspay.New(bspay.Config{
+			URL: p.URL, AllowInsecureHTTP: p.AllowInsecureHTTP, ClientID: p.ClientID, ClientSecret: p.ClientSecret.Value,
+			SigningKey: p.Bspay.SigningKey.Value, UserAgent: p.Bspay.UserAgent,
+		}, over, log)
+	case p.Type == bspaybr.Name && p.Bspaybr != nil:
+		b := p.Bspaybr
+		var c *bspaybr.Client
+		c, err = bspaybr.New(bspaybr.Config{
+			URL: p.URL, AllowInsecureHTTP: p.AllowInsecureHTTP, ClientID: p.ClientID, ClientSecret: p.ClientSecret.Value,
+			CallbackURL: b.CallbackURL, CallbackKey: b.CallbackKey.Value, StatusMethod: b.StatusMethod, StatusPath: b.StatusPath, StatusAuth: b.StatusAuth,
+			UserAgent: b.UserAgent,
+		}, over, log)
+		if err == nil {
+			sender, err = bspaybr.NewPayouts(c, bspaybr.Payer{Name: b.Name, Document: b.Document})
+		}
+	}
+	if err != nil {
+		return r, err
+	}
+	r.Sender = sender
+	return r, nil
+}
+
+// payouts are the book's options, but for the store.
+func (c Config) payouts(log *slog.Logger) (payouts.Options, error) {
+	o := payouts.Options{Logger: log, Keep: c.Payouts.KeepDetails}
+	for _, p := range c.Operators {
+		key, err := wire.ParseKey(p.Key)
+		if err != nil {
+			return o, err
+		}
+		o.Operators = append(o.Operators, payouts.Operator{Name: p.Name, Key: key})
+	}
+	for _, p := range c.Providers {
+		r, err := p.route(policy.New(p.RequestsPerSecond, log.With("provider", p.Name)).Over(providers.NewTransport(nil)), log)
+		if err != nil {
+			return o, fmt.Errorf("provider %s: %w", p.Name, err)
+		}
+		o.Routes = append(o.Routes, r)
+	}
+	return o, nil
+}
+
+// insecure lists the accounts whose credentials travel in the clear.
+func (c Config) insecure() string {
+	var names []string
+	for _, p := range c.Providers {
+		if strings.HasPrefix(p.URL, "http://") {
+			names = append(names, p.Name)
+		}
+	}
+	return strings.Join(names, ", ")
+}

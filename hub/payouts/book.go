@@ -1,0 +1,404 @@
+package payouts
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ssg-safe/agent/fleet/wire"
+	"github.com/ssg-safe/agent/hub"
+	"github.com/ssg-safe/agent/money"
+	"github.com/ssg-safe/agent/payout"
+)
+
+// Route is an account at a provider that money can leave. What a route cannot do is
+// nil.
+type Route struct {
+	// Name is what operators call it; ValidRoute.
+	Name string
+	// Merchant is whose account it is.
+	Merchant string
+	Sender   payout.Sender
+	Refunder payout.Refunder
+	// Resend says that the provider takes our id of a payout as its own
+	// (payout.Intent.Resend). Of refunds that is so wherever there are any.
+	Resend bool
+	// PerPayout and PerDay are the most that one payout, and the payouts of one day
+	// in Brasília together, may send. Refunds are bound by what was paid.
+	PerPayout, PerDay money.Amount
+	// TwoFrom is the amount from which on two people must approve, payouts and
+	// refunds; 0: always.
+	TwoFrom money.Amount
+	// PersonAfter is how long a payout may be unknown before a person is told.
+	PersonAfter time.Duration
+}
+
+// Store is what the book needs of a hub.
+type Store interface {
+	Update(ctx context.Context, fn func(hub.Tx) error) error
+	View(ctx context.Context, fn func(hub.Tx) error) error
+}
+
+// Options of a book.
+type Options struct {
+	Store     Store
+	Routes    []Route
+	Operators []Operator
+	// Keep is how long the key that was paid, and the text with it, are kept after
+	// the end; 0 is 90 days.
+	Keep time.Duration
+	// Logger; nil discards.
+	Logger *slog.Logger
+}
+
+// Book is the hub's payouts. It is safe for concurrent use.
+type Book struct {
+	store     Store
+	routes    map[string]*account
+	operators map[string]Operator
+	keep      time.Duration
+	log       *slog.Logger
+}
+
+// account is a route, and what its goroutine knows.
+type account struct {
+	Route
+	wake chan struct{}
+
+	mu    sync.Mutex // guards hints
+	hints map[payout.ID]string
+}
+
+// Open returns the book, after it has verified the chain and made every payout that
+// was being submitted unknown. Errors: ErrBroken, those of the store, and what is
+// wrong with the options.
+func Open(ctx context.Context, o Options) (*Book, error) {
+	b := &Book{store: o.Store, routes: map[string]*account{}, operators: map[string]Operator{}, keep: o.Keep, log: o.Logger}
+	if b.log == nil {
+		b.log = slog.New(slog.DiscardHandler)
+	}
+	if b.keep == 0 {
+		b.keep = 90 * 24 * time.Hour
+	}
+	for _, r := range o.Routes {
+		if !ValidRoute(r.Name) || b.routes[r.Name] != nil || r.Merchant == "" || r.PersonAfter <= 0 {
+			return nil, fmt.Errorf("payouts: route %q: it needs a name of its own, a merchant, and a time after which a person is told", r.Name)
+		}
+		b.routes[r.Name] = &account{Route: r, wake: make(chan struct{}, 1), hints: map[payout.ID]string{}}
+	}
+	for _, op := range o.Operators {
+		if _, twice := b.operators[op.Name]; twice || !ValidOperator(op.Name) {
+			return nil, fmt.Errorf("payouts: operator %q: it needs a name of its own", op.Name)
+		}
+		for _, other := range b.operators {
+			if other.Key.Equal(op.Key) {
+				return nil, fmt.Errorf("payouts: operators %s and %s have one key: two people sign with two", other.Name, op.Name)
+			}
+		}
+		b.operators[op.Name] = op
+	}
+	var list []Record
+	err := b.store.View(ctx, func(tx hub.Tx) error {
+		if _, err := Verify(tx); err != nil {
+			return err
+		}
+		var err error
+		list, err = List(tx, "", false)
+		return err
+	})
+	for _, r := range list {
+		if err != nil {
+			break
+		}
+		if f := r.Interrupted(); f != nil {
+			_, err = b.record(ctx, r.ID, func(r Record) (payout.Fact, error) { return r.Interrupted(), nil })
+			b.log.Warn("a payout was interrupted while it was being submitted: its outcome is unknown", "payout", r.ID, "amount", r.Amount)
+		}
+		if b.routes[r.Route] == nil && !r.Manual {
+			b.log.Error("a payout's route is not configured any more: nobody asks what became of it", "payout", r.ID, "route", r.Route, "state", string(r.State))
+		}
+	}
+	return b, err
+}
+
+// record applies the fact that next makes of a payout as it is, in a transaction of
+// its own; a nil fact changes nothing.
+func (b *Book) record(ctx context.Context, id payout.ID, next func(Record) (payout.Fact, error)) (Record, error) {
+	var r Record
+	err := b.store.Update(ctx, func(tx hub.Tx) error {
+		var err error
+		if r, err = Get(tx, id); err != nil {
+			return err
+		}
+		f, err := next(r)
+		if f == nil || err != nil {
+			return err
+		}
+		r, err = b.append(tx, r, f, Entry{})
+		return err
+	})
+	return r, err
+}
+
+// append records a fact, and tells people of what they must look at.
+func (b *Book) append(tx hub.Tx, r Record, f payout.Fact, e Entry) (Record, error) {
+	e.At = time.Now().UTC()
+	next, err := appendFact(tx, r, f, e)
+	if err != nil {
+		return r, err
+	}
+	if next.Odd && !r.Odd {
+		odd, _ := f.(payout.OddFact)
+		err = b.tell(tx, next, hub.AlarmPayout, "the provider's answer contradicts what is recorded: "+odd.Why+"; look at the provider's panel")
+	}
+	return next, err
+}
+
+// tell raises an alarm about a payout.
+func (b *Book) tell(tx hub.Tx, r Record, kind, text string) error {
+	fresh, err := hub.Raise(tx, hub.Alarm{
+		Device: "hub", Kind: kind, Subject: string(r.ID), Level: wire.LevelAlarm, Text: text, Last: time.Now().UTC(),
+		Detail: map[string]string{"payout": string(r.ID), "kind": string(r.Kind), "route": r.Route, "amount": r.Amount.String(), "state": string(r.State)},
+	})
+	if fresh {
+		b.log.Warn("alarm", "kind", kind, "payout", r.ID, "text", text)
+	}
+	return err
+}
+
+// Do does what an operator signed and returns the payout as it is then. The same
+// proposal again is the same payout.
+//
+// Errors: [ErrStatement], those of package payout, [hub.ErrNotFound], [ErrLimit],
+// [hub.ErrOutcomeUnknown]. After any but the last nothing has changed.
+func (b *Book) Do(ctx context.Context, signed string) (Record, error) {
+	s, err := open(signed, func(name string) ed25519.PublicKey { return b.operators[name].Key })
+	if err != nil {
+		return Record{}, err
+	}
+	var r Record
+	var paid payment
+	if s.Kind == payout.Refund {
+		// A ledger is long, and what is read of it here does not change any more.
+		err := b.store.View(ctx, func(tx hub.Tx) (err error) {
+			paid, err = paidBy(tx, s)
+			return err
+		})
+		if err != nil {
+			return Record{}, err
+		}
+	}
+	err = b.store.Update(ctx, func(tx hub.Tx) error {
+		now := time.Now()
+		if s.Do == Propose {
+			if old, err := Get(tx, s.Payout); !errors.Is(err, hub.ErrNotFound) {
+				if err != nil {
+					return err
+				}
+				if d, err := get[details](tx, holdKey(s.Payout)); err != nil || d.Signed != signed {
+					return fmt.Errorf("%w: the id is another proposal's", ErrStatement)
+				}
+				r = old
+				return nil
+			}
+		}
+		if err := s.fresh(now); err != nil {
+			return err
+		}
+		var err error
+		if s.Do == Propose {
+			r, err = b.propose(tx, s, signed, paid)
+			return err
+		}
+		if r, err = Get(tx, s.Payout); err != nil {
+			return err
+		}
+		// Approvals that are over count for nothing.
+		if f := r.Lapsed(now); f != nil {
+			if r, err = b.append(tx, r, f, Entry{}); err != nil {
+				return err
+			}
+		}
+		f, err := b.decide(tx, r, s)
+		if err != nil {
+			return err
+		}
+		r, err = b.append(tx, r, f, Entry{Signed: signed, Key: b.operators[s.By].Key})
+		if err == nil && r.Manual && r.State == payout.Approved {
+			r, err = b.byHand(tx, r, now)
+		}
+		return err
+	})
+	if err != nil {
+		return Record{}, err
+	}
+	b.log.Info("payout", "do", string(s.Do), "payout", r.ID, "by", s.By, "state", string(r.State), "amount", r.Amount)
+	b.wake(r.Route)
+	return r, nil
+}
+
+// decide is the fact of an approval, a rejection or a testimony.
+func (b *Book) decide(tx hub.Tx, r Record, s Statement) (payout.Fact, error) {
+	switch s.Do {
+	case Approve:
+		f, err := r.Approve(s.Digest, s.By, s.At)
+		if err != nil {
+			return nil, err
+		}
+		if len(r.ApprovedBy)+1 >= r.Approvers && r.Kind == payout.ToKey {
+			err = b.limits(tx, r)
+		}
+		return f, err
+	case Reject:
+		return payout.RejectedFact{Payout: r.ID, By: s.By, Reason: s.Reason}, nil
+	}
+	return r.Testify(s.State, payout.Evidence{By: s.By, EndToEnd: s.EndToEnd, Document: s.Document}, s.Reason)
+}
+
+// ErrLimit: the payout is above a limit of its route.
+var ErrLimit = errors.New("above the route's limit")
+
+// limits looks at a payout that is to be approved.
+func (b *Book) limits(tx hub.Tx, r Record) error {
+	a := b.routes[r.Route]
+	switch {
+	case a == nil:
+		return fmt.Errorf("%w: route %s is not configured any more", payout.ErrIntent, r.Route)
+	case r.Amount > a.PerPayout:
+		return fmt.Errorf("%w: R$ %s, and one payout may send R$ %s (max_payout)", ErrLimit, r.Amount, a.PerPayout)
+	}
+	sum := r.Amount
+	for row, err := range tx.Scan(hub.KindPayout, dayPrefix(r.Route, dayOf(time.Now()))) {
+		if err != nil {
+			return err
+		}
+		amount, err := get[money.Amount](tx, row.Key)
+		if err == nil {
+			sum, err = sum.Add(amount)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if sum > a.PerDay {
+		return fmt.Errorf("%w: it would make R$ %s today, and the day's payouts may send R$ %s (max_day); approve it tomorrow, or raise the limit", ErrLimit, sum, a.PerDay)
+	}
+	return nil
+}
+
+// propose records a proposal.
+func (b *Book) propose(tx hub.Tx, s Statement, signed string, paid payment) (Record, error) {
+	d := details{Key: s.Key, Description: s.Description, Salt: s.Salt, Signed: signed}
+	in := payout.Intent{
+		ID: s.Payout, Kind: s.Kind, Route: s.Route, Amount: s.Amount, Charge: s.Charge, EndToEnd: s.EndToEnd, By: s.By, Approvers: 2,
+	}
+	a := b.routes[s.Route]
+	if a != nil {
+		in.Merchant, in.Resend = a.Merchant, a.Resend
+		if s.Amount < a.TwoFrom {
+			in.Approvers = 1
+		}
+	}
+	if people := in.Approvers + 1; len(b.operators) < people {
+		return Record{}, fmt.Errorf("%w: it takes %d people, one to propose it and %d to approve, and the hub's configuration names %d", payout.ErrIntent, people, in.Approvers, len(b.operators))
+	}
+	var earlier []payout.Payout
+	manual := false
+	switch {
+	case s.Kind == payout.Refund:
+		var err error
+		manual = a == nil || a.Refunder == nil
+		in.Resend, in.Merchant = !manual, paid.merchant
+		if !manual && a.Merchant != in.Merchant {
+			return Record{}, fmt.Errorf("%w: the charge is merchant %s's, and route %s pays from the account of %s", payout.ErrIntent, in.Merchant, a.Name, a.Merchant)
+		}
+		if earlier, err = refundsOf(tx, s.EndToEnd); err != nil {
+			return Record{}, err
+		}
+	case a == nil:
+		return Record{}, fmt.Errorf("%w: no route %q; there are: %s", payout.ErrIntent, s.Route, b.routeNames())
+	case a.Sender == nil:
+		return Record{}, fmt.Errorf("%w: route %s cannot pay to a key", payout.ErrIntent, s.Route)
+	case s.Amount > a.PerPayout:
+		return Record{}, fmt.Errorf("%w: one payout may send R$ %s (max_payout)", ErrLimit, a.PerPayout)
+	}
+	f, err := payout.Propose(in, d.payout(), paid.amount, earlier)
+	if err != nil {
+		return Record{}, err
+	}
+	if err := put(tx, holdKey(in.ID), d); err != nil {
+		return Record{}, err
+	}
+	return b.append(tx, Record{}, f, Entry{Device: s.Device, Manual: manual})
+}
+
+func (b *Book) routeNames() string {
+	var names []string
+	for name := range b.routes {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	if len(names) == 0 {
+		return "none; add a [[provider]] to the hub's configuration"
+	}
+	return strings.Join(names, ", ")
+}
+
+// byHand makes an approved payout that no provider does a person's business: it is
+// under way, and nobody here knows how it ends.
+func (b *Book) byHand(tx hub.Tx, r Record, now time.Time) (Record, error) {
+	f, err := r.Submit(now)
+	if err != nil {
+		return r, err
+	}
+	if r, err = b.append(tx, r, f, Entry{}); err != nil {
+		return r, err
+	}
+	if r, err = b.append(tx, r, payout.UnknownFact{Payout: r.ID, N: r.Submissions, Reason: "by hand"}, Entry{}); err != nil {
+		return r, err
+	}
+	return r, b.tell(tx, r, hub.AlarmTicket, fmt.Sprintf(
+		"give R$ %s of payment %s back by hand, in the panel of %s; then enter how it ended: ssg-hub refund resolve %s", r.Amount, r.EndToEnd, r.Route, r.ID))
+}
+
+// Hint makes the book ask about a payout now: a webhook, or a person, says that
+// something happened. providerID is the provider's id where the hint names it, which
+// the answer must bear out; it may be empty. A hint proves nothing.
+func (b *Book) Hint(ctx context.Context, id payout.ID, providerID string) error {
+	var r Record
+	err := b.store.View(ctx, func(tx hub.Tx) (err error) {
+		r, err = Get(tx, id)
+		return err
+	})
+	a := b.routes[r.Route]
+	switch {
+	case err != nil:
+		return err
+	case a == nil || r.Manual:
+		return fmt.Errorf("payout %s: there is no provider to ask", id)
+	case r.Submissions == 0:
+		return fmt.Errorf("payout %s was not submitted yet", id)
+	}
+	a.mu.Lock()
+	if len(a.hints) < 1000 { // what is more is asked about in its turn
+		a.hints[id] = providerID
+	}
+	a.mu.Unlock()
+	b.wake(r.Route)
+	return nil
+}
+
+func (b *Book) wake(route string) {
+	if a := b.routes[route]; a != nil {
+		select {
+		case a.wake <- struct{}{}:
+		default:
+		}
+	}
+}

@@ -1,0 +1,297 @@
+package payouts
+
+import (
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ssg-safe/agent/hub"
+	"github.com/ssg-safe/agent/money"
+	"github.com/ssg-safe/agent/payout"
+)
+
+// keyOf is an operator's private key.
+func keyOf(name string) ed25519.PrivateKey {
+	return ed25519.NewKeyFromSeed(slices.Repeat([]byte(name[:1]), ed25519.SeedSize))
+}
+
+func operators(names ...string) []Operator {
+	var all []Operator
+	for _, name := range names {
+		all = append(all, Operator{name, keyOf(name).Public().(ed25519.PublicKey)})
+	}
+	return all
+}
+
+// sign signs as somebody, now.
+func sign(t testing.TB, by string, s Statement) string {
+	t.Helper()
+	s.By, s.At = by, time.Now()
+	signed, err := Sign(s, keyOf(by))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed
+}
+
+func idOf(n int) payout.ID { return payout.ID(fmt.Sprintf("HUB0%021d", n)) }
+
+const personalKey = "12345678909"
+
+func proposal(n int, amount money.Amount) Statement {
+	return Statement{Do: Propose, Payout: idOf(n), Kind: payout.ToKey, Route: "conta", Amount: amount, Key: personalKey, Description: "troco", Salt: "0123456789abcdef"}
+}
+
+// account is a route that has a sender, which is never called where no loop runs.
+func bankAccount() Route {
+	return Route{Name: "conta", Merchant: "loja", Sender: struct{ payout.Sender }{}, PerPayout: 10000, PerDay: 15000, TwoFrom: 5000, PersonAfter: time.Minute}
+}
+
+func newBook(t testing.TB, d *disk, routes ...Route) *Book {
+	t.Helper()
+	b, err := Open(t.Context(), Options{Store: &process{disk: d}, Routes: routes, Operators: operators("ana", "bia", "caio")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func (b *Book) must(t testing.TB, signed string) Record {
+	t.Helper()
+	r, err := b.Do(t.Context(), signed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// TestDecisions: who may decide what, when, and how often.
+func TestDecisions(t *testing.T) {
+	d := &disk{rows: map[string][]byte{}}
+	b := newBook(t, d, bankAccount())
+	first := sign(t, "ana", proposal(1, 4999))
+	r := b.must(t, first)
+	if r.State != payout.Proposed || r.Approvers != 1 || r.Merchant != "loja" || r.By != "ana" {
+		t.Fatalf("got %+v", r)
+	}
+	if again := b.must(t, first); again.Digest != r.Digest {
+		t.Errorf("the same proposal is another payout: %+v", again)
+	}
+	approve := Statement{Do: Approve, Payout: r.ID, Digest: r.Digest}
+	old := approve
+	old.By, old.At = "bia", time.Now().Add(-6*time.Minute)
+	stale, err := Sign(old, keyOf("bia"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	old.At = time.Now().Add(2 * time.Minute)
+	early, err := Sign(old, keyOf("bia"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := proposal(1, 1)
+	forged := sign(t, "bia", approve)
+	for name, test := range map[string]struct {
+		signed string
+		is     error
+	}{
+		"another proposal under the id": {sign(t, "ana", other), ErrStatement},
+		"the proposer approves":         {sign(t, "ana", approve), payout.ErrApprover},
+		"another digest":                {sign(t, "bia", Statement{Do: Approve, Payout: r.ID, Digest: strings.Repeat("a", 64)}), payout.ErrDigest},
+		"an old approval":               {stale, ErrStatement},
+		"one of the future":             {early, ErrStatement},
+		"a changed one":                 {"f" + forged[1:], ErrStatement},
+		"a signature of another":        {forged[:strings.IndexByte(forged, '.')] + first[strings.IndexByte(first, '.'):], ErrStatement},
+		"no such payout":                {sign(t, "bia", Statement{Do: Approve, Payout: idOf(9), Digest: r.Digest}), hub.ErrNotFound},
+		"a testimony before sending":    {sign(t, "bia", Statement{Do: Resolve, Payout: r.ID, State: payout.Failed, Document: "extrato", Reason: "seen"}), nil},
+		"above the limit of one":        {sign(t, "ana", proposal(2, 10001)), ErrLimit},
+	} {
+		before := len(d.rows)
+		_, err := b.Do(t.Context(), test.signed)
+		if err == nil || test.is != nil && !errors.Is(err, test.is) {
+			t.Errorf("%s: %v, want %v", name, err, test.is)
+		}
+		if len(d.rows) != before {
+			t.Errorf("%s: it was refused, and something was written", name)
+		}
+	}
+	if got := b.must(t, forged); got.State != payout.Approved {
+		t.Errorf("got %+v", got)
+	}
+	if _, err := b.Do(t.Context(), forged); err == nil {
+		t.Error("one approval serves twice")
+	}
+
+	// Two approve what is large, and the day has a limit, which rejected ones free.
+	big := b.must(t, sign(t, "ana", proposal(3, 10000)))
+	if got := b.must(t, sign(t, "bia", Statement{Do: Approve, Payout: big.ID, Digest: big.Digest})); got.State != payout.Proposed {
+		t.Errorf("after one of two: %s", got.State)
+	}
+	if _, err := b.Do(t.Context(), sign(t, "bia", Statement{Do: Approve, Payout: big.ID, Digest: big.Digest})); err == nil {
+		t.Error("one approves twice")
+	}
+	if got := b.must(t, sign(t, "caio", Statement{Do: Approve, Payout: big.ID, Digest: big.Digest})); got.State != payout.Approved {
+		t.Errorf("after two: %s", got.State)
+	}
+	one := b.must(t, sign(t, "ana", proposal(4, 2)))
+	if _, err := b.Do(t.Context(), sign(t, "bia", Statement{Do: Approve, Payout: one.ID, Digest: one.Digest})); !errors.Is(err, ErrLimit) {
+		t.Errorf("149.99 and 0.02 of 150.00: %v", err)
+	}
+	b.must(t, sign(t, "caio", Statement{Do: Reject, Payout: big.ID, Reason: "wrong key"}))
+	b.must(t, sign(t, "bia", Statement{Do: Approve, Payout: one.ID, Digest: one.Digest}))
+
+	for key, doc := range d.rows {
+		if strings.Contains(string(doc), personalKey) && !strings.Contains(key, prefixHold) {
+			t.Errorf("%s holds the key: %s", key, doc)
+		}
+	}
+	report, err := verify(d)
+	if err != nil || report.Payouts != 3 || report.Entries != 8 {
+		t.Errorf("got %+v (%v)", report, err)
+	}
+}
+
+func verify(d *disk) (Report, error) { return Verify(&memoryTx{rows: d.rows}) }
+
+// TestVerify: whatever is changed of the chain or the records is found.
+func TestVerify(t *testing.T) {
+	d := &disk{rows: map[string][]byte{}}
+	b := newBook(t, d, bankAccount())
+	r := b.must(t, sign(t, "ana", proposal(1, 100)))
+	b.must(t, sign(t, "bia", Statement{Do: Approve, Payout: r.ID, Digest: r.Digest}))
+	if _, err := b.record(t.Context(), r.ID, func(r Record) (payout.Fact, error) { return r.Submit(time.Now()) }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.record(t.Context(), r.ID, func(r Record) (payout.Fact, error) { return r.Interrupted(), nil }); err != nil {
+		t.Fatal(err)
+	}
+	b.must(t, sign(t, "caio", Statement{Do: Resolve, Payout: r.ID, State: payout.Failed, Document: "extrato", Reason: "not there"}))
+	if _, err := verify(d); err != nil {
+		t.Fatal(err)
+	}
+	const kind = string(hub.KindPayout) + " "
+	edit := func(key, old, new string) func(rows map[string][]byte) {
+		return func(rows map[string][]byte) {
+			text := strings.Replace(string(rows[kind+key]), old, new, 1)
+			if text == string(rows[kind+key]) {
+				t.Fatalf("%s has no %s: %s", key, old, text)
+			}
+			rows[kind+key] = []byte(text)
+		}
+	}
+	for name, change := range map[string]func(rows map[string][]byte){
+		"another amount in a record": edit(payKey(r.ID), `"amount":100`, `"amount":900`),
+		"another state in a record":  edit(payKey(r.ID), `"failed"`, `"settled"`),
+		"another time of a fact":     edit(factKey(2), `"at":"2`, `"at":"3`),
+		"another outcome":            edit(factKey(5), `"state":"failed"`, `"state":"settled"`),
+		"another person":             edit(factKey(2), `"by":"bia"`, `"by":"eva"`),
+		"a fact is gone":             func(rows map[string][]byte) { delete(rows, kind+factKey(3)) },
+		"the last fact is gone":      func(rows map[string][]byte) { delete(rows, kind+factKey(5)) },
+		"the record is gone":         func(rows map[string][]byte) { delete(rows, kind+payKey(r.ID)) },
+		"the head is gone":           func(rows map[string][]byte) { delete(rows, kind+keyHead) },
+		"an unsigned approval, with all hashes right": func(rows map[string][]byte) {
+			rebuild(t, rows, func(e *Entry) {
+				if e.Kind == (payout.ApprovedFact{}).Kind() {
+					e.Signed, e.Key = "", nil
+				}
+			})
+		},
+		"an approval by who did not sign it": func(rows map[string][]byte) {
+			rebuild(t, rows, func(e *Entry) { e.Fact = []byte(strings.Replace(string(e.Fact), `"by":"bia"`, `"by":"eva"`, 1)) })
+		},
+	} {
+		rows := map[string][]byte{}
+		for k, v := range d.rows {
+			rows[k] = v
+		}
+		change(rows)
+		if _, err := verify(&disk{rows: rows}); err == nil {
+			t.Errorf("%s: nothing was found", name)
+		}
+		if _, err := Open(t.Context(), Options{Store: &process{disk: &disk{rows: rows}}}); err == nil {
+			t.Errorf("%s: the book opens", name)
+		}
+	}
+}
+
+// rebuild changes entries and makes the chain anew, as a forger who knows the form
+// would.
+func rebuild(t *testing.T, rows map[string][]byte, change func(*Entry)) {
+	t.Helper()
+	var last head
+	for seq := uint64(1); rows[string(hub.KindPayout)+" "+factKey(seq)] != nil; seq++ {
+		var e Entry
+		if err := json.Unmarshal(rows[string(hub.KindPayout)+" "+factKey(seq)], &e); err != nil {
+			t.Fatal(err)
+		}
+		change(&e)
+		e.Prev = last.Hash
+		doc, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows[string(hub.KindPayout)+" "+factKey(seq)] = doc
+		last = head{seq, hashOf(doc)}
+	}
+	doc, err := json.Marshal(last)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows[string(hub.KindPayout)+" "+keyHead] = doc
+}
+
+// TestOptions: what cannot work is refused at the start.
+func TestOptions(t *testing.T) {
+	for name, o := range map[string]Options{
+		"two with one key":    {Operators: []Operator{{"ana", keyOf("a").Public().(ed25519.PublicKey)}, {"bia", keyOf("a").Public().(ed25519.PublicKey)}}},
+		"two with one name":   {Operators: operators("ana", "ana")},
+		"a route without one": {Routes: []Route{{Merchant: "loja", PersonAfter: time.Minute}}},
+	} {
+		o.Store = &process{disk: &disk{rows: map[string][]byte{}}}
+		if _, err := Open(t.Context(), o); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	b := newBook(t, &disk{rows: map[string][]byte{}}, bankAccount())
+	b.operators = map[string]Operator{"ana": b.operators["ana"]}
+	if _, err := b.Do(t.Context(), sign(t, "ana", proposal(1, 1))); err == nil || !strings.Contains(err.Error(), "it takes 2 people") {
+		t.Errorf("one person alone: %v", err)
+	}
+}
+
+// FuzzStatement: no bytes get past the signature, and none end the program.
+func FuzzStatement(f *testing.F) {
+	f.Add(sign(f, "ana", proposal(1, 100)))
+	f.Add(sign(f, "bia", Statement{Do: Approve, Payout: idOf(1), Digest: strings.Repeat("a", 64)}))
+	f.Add(sign(f, "bia", Statement{Do: Resolve, Payout: idOf(1), State: payout.Failed, Document: "x", Reason: "y"}))
+	f.Add("e30.AA")
+	f.Add("")
+	known := operators("ana", "bia")
+	f.Fuzz(func(t *testing.T, signed string) {
+		s, err := open(signed, func(name string) ed25519.PublicKey {
+			for _, o := range known {
+				if o.Name == name {
+					return o.Key
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			if !errors.Is(err, ErrStatement) {
+				t.Errorf("another error: %v", err)
+			}
+			return
+		}
+		if again, err := Sign(s, keyOf(s.By)); err != nil || again != signed {
+			t.Errorf("it is not what it says: %v (%v)", s, err)
+		}
+		if strings.Contains(fmt.Sprintf("%v %+v %#v", s, s, s), personalKey) {
+			t.Error("it prints the key")
+		}
+	})
+}

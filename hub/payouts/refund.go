@@ -1,0 +1,99 @@
+package payouts
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/ssg-safe/agent/charge"
+	"github.com/ssg-safe/agent/hub"
+	"github.com/ssg-safe/agent/ledger"
+	"github.com/ssg-safe/agent/money"
+	"github.com/ssg-safe/agent/payout"
+)
+
+// ErrUnproved: the hub cannot show that the payment that is to be given back was
+// made.
+var ErrUnproved = errors.New("the payment is not proved")
+
+// payment is what a payment brought in, and to whom.
+type payment struct {
+	amount   money.Amount
+	merchant string
+}
+
+// paidBy finds a payment in the terminal's ledger, as far as the terminal has signed
+// it.
+func paidBy(tx hub.Tx, s Statement) (payment, error) {
+	unproved := func(format string, a ...any) (payment, error) {
+		return payment{}, fmt.Errorf("%w: %s", ErrUnproved, fmt.Sprintf(format, a...))
+	}
+	signed := map[uint64]ledger.Position{}
+	chains, err := hub.Chains(tx, s.Device)
+	if err != nil {
+		return payment{}, err
+	}
+	for _, c := range chains {
+		signed[c.Epoch] = c.Signed
+	}
+	var paid payment
+	for e, err := range tx.Entries(s.Device, ledger.Position{}) {
+		if err != nil {
+			return payment{}, err
+		}
+		if charge.SubjectOf(e.Bytes) != charge.ID(s.Charge) {
+			continue
+		}
+		d, err := ledger.Decode(e.Bytes)
+		if err != nil {
+			continue // in quarantine
+		}
+		f, err := charge.Decode(d.Kind, d.Data, d.Evidence)
+		if err != nil || f == nil || string(f.Subject()) != s.Charge {
+			continue
+		}
+		var amount money.Amount
+		var evidence charge.Evidence
+		switch f := f.(type) {
+		case charge.CreatedFact:
+			paid.merchant = f.Merchant
+		case charge.PaidFact:
+			amount, evidence = f.Amount, f.Evidence
+		case charge.ExtraPaymentFact:
+			amount, evidence = f.Amount, f.Evidence
+		case charge.MismatchFact:
+			if !f.Booked {
+				amount, evidence = f.Amount, f.Evidence
+			}
+		}
+		if amount <= 0 || evidence.EndToEnd != s.EndToEnd {
+			continue
+		}
+		if signed[e.Epoch].Before(e.Position) {
+			return unproved("terminal %s has not signed the entry that tells of it yet: try again when it has synchronised", s.Device)
+		}
+		paid.amount = amount
+	}
+	switch {
+	case paid.amount == 0:
+		return unproved("no payment %s of charge %s in the ledger of terminal %s", s.EndToEnd, s.Charge, s.Device)
+	case paid.merchant == "":
+		return unproved("charge %s of terminal %s has no beginning in the ledger", s.Charge, s.Device)
+	}
+	return paid, nil
+}
+
+// refundsOf lists the refunds of a payment.
+func refundsOf(tx hub.Tx, endToEnd string) ([]payout.Payout, error) {
+	var all []payout.Payout
+	for row, err := range tx.Scan(hub.KindPayout, backPrefix(endToEnd)) {
+		if err != nil {
+			return nil, err
+		}
+		r, err := Get(tx, lastPart(row.Key))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, r.Payout)
+	}
+	return all, nil
+}
