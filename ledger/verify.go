@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -53,11 +52,12 @@ func Verify(tx *bbolt.Tx, from Head) (Report, error) {
 	r := Report{From: from, Sums: make(map[Account]money.Amount)}
 	last := from
 	ops := tx.Bucket(bOps)
-	for pos, raw := range Entries(tx, Position{from.Epoch, from.Seq + 1}) {
-		if err := verifyEntry(ops, last, pos, raw, &r); err != nil {
+	index := ops.Cursor()
+	for x := range examine(Entries(tx, Position{from.Epoch, from.Seq + 1})) {
+		if err := verifyEntry(index, last, x, &r); err != nil {
 			return r, err
 		}
-		last = Head{pos, HashOf(raw)}
+		last = Head{x.pos, x.hash}
 	}
 	r.Head = last
 	if last != head {
@@ -82,22 +82,21 @@ func Verify(tx *bbolt.Tx, from Head) (Report, error) {
 	return r, errors.Join(verifyCursors(tx), verifyCheckpoints(tx), verifyPrivate(tx))
 }
 
-func verifyEntry(ops *bbolt.Bucket, last Head, pos Position, raw []byte, r *Report) error {
+func verifyEntry(index *bbolt.Cursor, last Head, x *examined, r *Report) error {
 	broken := func(format string, args ...any) error {
-		return fmt.Errorf("%w: entry %v: %w", ErrBroken, pos, fmt.Errorf(format, args...))
+		return fmt.Errorf("%w: entry %v: %w", ErrBroken, x.pos, fmt.Errorf(format, args...))
 	}
-	e, content, err := decode(raw)
+	e := &x.entry
 	switch {
-	case err != nil:
-		return broken("%w", err)
-	case e.Position() != pos:
+	case x.err != nil:
+		return broken("%w", x.err)
+	case e.Position() != x.pos:
 		return broken("it says it is %v", e.Position())
 	case !e.Follows(last):
 		return broken("it does not follow %v, whose hash is %v: its prev is %s", last.Position, last.Hash, e.Prev)
 	}
-	digest := sha256.Sum256(raw[content:])
-	row := ops.Get([]byte(e.Op))
-	if len(row) != 48 || !bytes.Equal(row[:16], pos.key()) || !bytes.Equal(row[16:], digest[:]) {
+	op, row := index.Seek([]byte(e.Op))
+	if string(op) != e.Op || len(row) != 48 || !bytes.Equal(row[:16], x.pos.key()) || !bytes.Equal(row[16:], x.content[:]) {
 		return broken("the index row of operation %s does not match", e.Op)
 	}
 	for _, p := range e.Postings {
@@ -108,7 +107,7 @@ func verifyEntry(ops *bbolt.Bucket, last Head, pos Position, raw []byte, r *Repo
 		r.Sums[p.Account] = sum
 	}
 	r.Entries++
-	r.Bytes += int64(len(raw))
+	r.Bytes += int64(len(x.raw))
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -128,5 +129,29 @@ func TestVerifyNotices(t *testing.T) {
 				t.Errorf("got %v, want ErrBroken and %q", err, test.want)
 			}
 		})
+	}
+}
+
+// Entries are examined in stretches by several goroutines. Damage in any of them
+// is found, and the first one is told.
+func TestVerifyNoticesFar(t *testing.T) {
+	const n = 1500
+	o := options(t)
+	o.Size = 4 << 20
+	o.Verify = nil // the end is meant to be broken
+	s := storetest.Run(t, o)
+	fillEntries(t, s, 1, n)
+	mustView(t, s, audit)
+	damaged := []uint64{n, 1025, 1024, 257, 256, 255, 2}
+	for _, seq := range damaged {
+		mustDo(t, s, func(tx *bbolt.Tx) error {
+			b := tx.Bucket([]byte("ledger"))
+			key := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, 1), seq)
+			return b.Put(key, bytes.Replace(b.Get(key), []byte(":100}"), []byte(":101}"), 1))
+		})
+		want := fmt.Sprintf("entry 1/%d: ", seq)
+		if err := s.View(audit); !errors.Is(err, ledger.ErrBroken) || !strings.Contains(err.Error(), want) {
+			t.Errorf("entry %d damaged: %v, want ErrBroken and %q", seq, err, want)
+		}
 	}
 }
