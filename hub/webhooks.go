@@ -47,7 +47,7 @@ type WebhookState string
 const (
 	WebhookWaiting   WebhookState = "waiting"   // no device has sent the charge yet
 	WebhookMatched   WebhookState = "matched"   // the device of the charge is told to ask
-	WebhookUnmatched WebhookState = "unmatched" // it is about no charge that the hub knows
+	WebhookUnmatched WebhookState = "unmatched" // it is about no charge that the hub knows by now
 )
 
 // WebhookRecord is an event as it is kept: for 90 days, after which only its key
@@ -228,6 +228,7 @@ func (w *work) name(d *deviceWork, f charge.AttemptFact) error {
 		if !known || r.State == WebhookMatched {
 			continue
 		}
+		// Also one that was given up: the device was away.
 		err = errors.Join(w.forget(r, f.ProviderID), w.match(&r, f.ProviderID, s), put(w.tx, KindWebhook, webhookKey(n), r))
 		if err != nil {
 			return err
@@ -348,31 +349,27 @@ func (w *work) webhookAlarms(e Webhook, r WebhookRecord) error {
 
 // purgeWebhooks deletes what is too old, a little at a time. The keys stay.
 func (w *work) purgeWebhooks() error {
-	var old []string
-	for rec, err := range w.tx.Scan(KindWebhook, "") {
+	var old []WebhookRecord
+	for r, err := range scan[WebhookRecord](w.tx, KindWebhook, "") {
 		if err != nil {
-			return err
-		}
-		var r WebhookRecord
-		if err := decode(KindWebhook, rec.Key, rec.Doc, &r); err != nil {
 			return err
 		}
 		if len(old) == 2 || w.now.Sub(r.At) < keepWebhooks {
 			break
 		}
-		old = append(old, rec.Key)
+		old = append(old, r)
 	}
-	for _, key := range old {
-		if err := w.tx.Delete(KindWebhook, key); err != nil {
+	for _, r := range old {
+		if err := errors.Join(w.forget(r, ""), w.tx.Delete(KindWebhook, webhookKey(r.N))); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// SweepWebhooks gives up the events whose charge no device has sent in ten
-// minutes. Where one says that money came, somebody is told. It is to be called
-// every minute or so.
+// SweepWebhooks calls the events unmatched whose charge no device has sent in ten
+// minutes, though it may come yet. Where one says that money came, somebody is
+// told. It is to be called every minute or so.
 func (h *Hub) SweepWebhooks(ctx context.Context) error {
 	due := false
 	now := time.Now()
@@ -416,7 +413,7 @@ func overdue(tx Tx, now time.Time) (list []WebhookRecord, err error) {
 }
 
 func (w *work) giveUp(r WebhookRecord) error {
-	if err := w.forget(r, ""); err != nil || r.Source == "" {
+	if err := w.tx.Delete(KindWaiting, webhookKey(r.N)); err != nil || r.Source == "" {
 		return err
 	}
 	r.State = WebhookUnmatched
@@ -425,7 +422,7 @@ func (w *work) giveUp(r WebhookRecord) error {
 	}
 	return w.alarm(Alarm{
 		Kind: AlarmWebhookUnmatched, Subject: r.Source + "/" + r.Names[0], Level: wire.LevelAlarm,
-		Text:   "a provider reports money for a charge that no terminal has: find out whose it is, and give it back or credit it",
+		Text:   "a provider reports money for a charge that no terminal has sent: wait for one that is away; else find out whose it is, and give it back or credit it",
 		Detail: map[string]string{"source": r.Source, "event": r.Kind, "subject": r.Names[0], "webhook": fmt.Sprint(r.N)},
 	}, false)
 }
