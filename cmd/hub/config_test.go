@@ -23,6 +23,7 @@ func decode(t *testing.T, text string) (Config, *config.File) {
 		"bspaybr.path": "BSPAYBRBSPAYBRBSPAYBRBSPAY", "bspaybr.webhook": "whsec-br", "banco.path": "BANCOBANCOBANCOBANCOBANCO2",
 		"short.path":   "short",
 		"conta.secret": "the-password", "conta.signing": "the-password", "outra.secret": "the-password", "outra.callback": "the-password",
+		"basspago.path": "BASSPAGOBASSPAGOBASSPAGO22",
 	} {
 		if err := os.WriteFile(filepath.Join(secrets, name), []byte(secret+"\n"), 0o600); err != nil {
 			t.Fatal(err)

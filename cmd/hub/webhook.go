@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,7 +36,7 @@ type WebhookConfig struct {
 // WebhookProvider is one provider's account, with an address of its own.
 type WebhookProvider struct {
 	Name           string        `toml:"name" required:"true" min:"1" max:"64"`
-	Type           string        `toml:"type" required:"true" oneof:"bspay bspaybr bacen"`
+	Type           string        `toml:"type" required:"true" oneof:"bspay bspaybr bacen basspago"`
 	Path           config.Secret `toml:"path" required:"true"`
 	CallbackSecret config.Secret `toml:"callback_secret"`
 	WebhookSecret  config.Secret `toml:"webhook_secret"`
@@ -163,7 +165,11 @@ func (p WebhookProvider) reader() func(http.Header, []byte, time.Time) ([]hub.We
 			}}, nil
 		}
 	}
-	return func(_ http.Header, body []byte, _ time.Time) ([]hub.Webhook, error) { return readBacen(body), nil }
+	read := readBacen
+	if p.Type == "basspago" {
+		read = readDoorbell
+	}
+	return func(_ http.Header, body []byte, _ time.Time) ([]hub.Webhook, error) { return read(body), nil }
 }
 
 func readBspay(h http.Header, body []byte, secrets bspay.WebhookSecrets, received time.Time) ([]hub.Webhook, error) {
@@ -198,6 +204,38 @@ func readBacen(body []byte) []hub.Webhook {
 		events = append(events, hub.Webhook{Kind: kind, Known: true, Key: e.Key, Names: names(e.TxID, e.EndToEnd), Paid: e.Returned == 0, Digest: digest(body)})
 	}
 	return events
+}
+
+// readDoorbell looks whether something in a body is what a charge is called: Bass
+// Pago rings when a checkout is over, and documents neither what it says then nor a
+// signature.
+func readDoorbell(body []byte) []hub.Webhook {
+	e := hub.Webhook{Kind: "ring", Known: true, Guessed: true, Key: digest(body), Digest: digest(body)}
+	var in map[string]any
+	if providers.DecodeJSON(body, &in) == nil {
+		e.Names = texts(in, nil)
+	}
+	return []hub.Webhook{e}
+}
+
+// texts collects what could be names, at most 16.
+func texts(v any, found []string) []string {
+	switch v := v.(type) {
+	case string:
+		name := v != "" && len(v) <= 64 && !strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r > '~' })
+		if name && len(found) < 16 {
+			found = append(found, v)
+		}
+	case []any:
+		for _, item := range v {
+			found = texts(item, found)
+		}
+	case map[string]any:
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			found = texts(v[key], found)
+		}
+	}
+	return found
 }
 
 // unread is what is known of a body that its provider signed and nobody

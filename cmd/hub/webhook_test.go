@@ -239,6 +239,46 @@ func TestBacenWebhooks(t *testing.T) {
 	}
 }
 
+// A doorbell is a ring: what is no charge's name is not kept, and the same ring
+// again is nothing new.
+func TestDoorbells(t *testing.T) {
+	r := newReceiver(t, WebhookProvider{Type: "basspago"})
+	for _, body := range []string{`{"referenceNumber":"R1","externalId":"X1","status":"APPROVED","payment":{"pagadorNome":"MARIA CANARIO","pagadorInscricaoNacional":"12345678909"}}`, "", "ding", `[1]`} {
+		for range 2 {
+			if code := r.post("basspago", body); code != http.StatusOK {
+				t.Errorf("%q: answered %d", body, code)
+			}
+		}
+	}
+	if list := r.records(); len(list) != 4 {
+		t.Errorf("recorded %+v", list)
+	}
+	if text := mustJSON(t, r.records()); strings.Contains(text, "CANARIO") || strings.Contains(text, "12345678909") || strings.Contains(text, "X1") {
+		t.Errorf("kept: %s", text)
+	}
+	got := readDoorbell([]byte(`{"a":{"b":["X1","Maria Silva",{"c":"X2"}]},"d":7,"e":"` + strings.Repeat("x", 65) + `"}`))
+	if len(got) != 1 || !slices.Equal(got[0].Names, []string{"X1", "X2"}) {
+		t.Errorf("names %q", got[0].Names)
+	}
+}
+
+func FuzzDoorbell(f *testing.F) {
+	f.Add([]byte(`{"externalId":"X1","x":[{"y":"z"}]}`))
+	f.Add([]byte(``))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		for _, e := range readDoorbell(body) {
+			for _, name := range e.Names {
+				if name == "" || len(name) > 64 {
+					t.Errorf("name %q", name)
+				}
+			}
+			if len(e.Names) > 16 || e.Paid || !e.Guessed {
+				t.Errorf("read %+v", e)
+			}
+		}
+	})
+}
+
 func mustJSON(t *testing.T, v any) string {
 	t.Helper()
 	text, err := json.Marshal(v)
