@@ -22,6 +22,8 @@ const (
 	SlipUnknown    EventKind = "slip_unknown" // Slip: a person must look at the paper
 	TicketOpened   EventKind = "ticket_opened"
 	TicketClosed   EventKind = "ticket_closed"
+	// OperatorLocked: Operator typed wrong PINs, Failures in a row, and is locked out.
+	OperatorLocked EventKind = "operator_locked"
 )
 
 // Event is something that happened and is on disk.
@@ -31,6 +33,8 @@ type Event struct {
 	Code      string // the payable text; personal data, not for logs
 	Slip      Slip
 	Confirmed bool
+	Operator  string
+	Failures  int
 }
 
 // Slip is a printed paper as events tell of it.

@@ -165,7 +165,12 @@ func (t *Terminal) recordLogin(f operator.Fact, reply func(error)) {
 	at := t.stamp()
 	d := &decision{name: "operator", fresh: !f.Login}
 	d.with = func(tx *bbolt.Tx) error { return writeLogin(tx, at, f) }
-	d.then = func([]queue.Job) { reply(nil) }
+	d.then = func([]queue.Job) {
+		if f.LockedFor > 0 {
+			t.observe(Event{Kind: OperatorLocked, Operator: f.Operator, Failures: f.Failures})
+		}
+		reply(nil)
+	}
 	d.refused = reply
 	t.commit(d)
 }

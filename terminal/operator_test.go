@@ -195,6 +195,9 @@ func TestOperatorLockout(t *testing.T) {
 		if got := r.entriesOf("operator."); !slices.Equal(got, want) {
 			t.Errorf("recorded %v", got)
 		}
+		if n := r.count(terminal.OperatorLocked); n != 1 {
+			t.Errorf("%d lock-outs were told", n)
+		}
 		r.restart(true)
 		r.press(chord + "12E")
 		if p := r.page(); p.Field || p.Lines[1].Value != "00:30" {

@@ -113,7 +113,8 @@ func runDoctor(ctx context.Context, g *globals, o doctorOptions) error {
 		d.add("config", checkOK, "config_ok", o.file)
 	}
 	for _, check := range []func(context.Context){
-		d.checkStore, d.checkClock, d.checkDisk, d.checkPorts, d.checkPrinter, d.checkDisplay, d.checkNetwork, d.checkProviders, d.checkBrokers, d.checkFacade,
+		d.checkStore, d.checkClock, d.checkDisk, d.checkPorts, d.checkPrinter, d.checkDisplay, d.checkMenu, d.checkNetwork, d.checkProviders,
+		d.checkBrokers, d.checkFacade,
 	} {
 		if ctx.Err() != nil {
 			return ctx.Err()

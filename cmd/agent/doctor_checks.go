@@ -312,6 +312,17 @@ func (d *doctor) checkDisplay(context.Context) {
 	}
 }
 
+// checkMenu tells whether anybody can open the operator menu.
+func (d *doctor) checkMenu(context.Context) {
+	switch n := len(d.cfg.Operators); {
+	case d.cfg.Display.Kind == "none":
+	case n == 0:
+		d.add("menu", checkOK, "menu_off")
+	default:
+		d.add("menu", checkOK, "menu_ok", n)
+	}
+}
+
 // checkNetwork looks for an address that is not this machine's alone.
 func (d *doctor) checkNetwork(context.Context) {
 	addrs, err := net.InterfaceAddrs()

@@ -79,6 +79,9 @@ var doctorPortuguese = map[string]advice{
 	"display_small":     {"tela de %d x %d: códigos longos não cabem, e não há impressora", "Use uma fonte menor (setfont) ou uma tela maior: 100 x 30 ou 60 x 50."},
 	"display_paper":     {"tela de %d x %d: códigos longos não cabem e saem só no papel", "Use uma fonte menor (setfont) ou uma tela maior: 100 x 30 ou 60 x 50."},
 
+	"menu_ok":  {"menu do operador: %d operadores", ""},
+	"menu_off": {"menu do operador desligado: nenhum [[operator]]", ""},
+
 	"network_ok":      {"endereço na rede: %s", ""},
 	"network_none":    {"sem rede: nenhum endereço", "Verifique o cabo, o roteador ou o chip e a antena; depois: ip address. O agente funciona sem rede e envia tudo quando ela volta."},
 	"network_unknown": {"a rede não pode ser examinada: %s", "Rode doctor fora do serviço, como root."},
@@ -175,6 +178,9 @@ var doctorEnglish = map[string]advice{
 	"display_colours":   {"the screen has fewer than 8 colours: no code can be shown", "Set TERM=linux on the console and take NO_COLOR out of the environment."},
 	"display_small":     {"screen of %d x %d: long codes do not fit, and there is no printer", "Use a smaller font (setfont) or a larger screen: 100 x 30 or 60 x 50."},
 	"display_paper":     {"screen of %d x %d: long codes do not fit and come on paper only", "Use a smaller font (setfont) or a larger screen: 100 x 30 or 60 x 50."},
+
+	"menu_ok":  {"operator menu: %d operators", ""},
+	"menu_off": {"operator menu off: there is no [[operator]]", ""},
 
 	"network_ok":      {"address on the network: %s", ""},
 	"network_none":    {"no network: no address", "See to cable, router, or SIM and antenna; then: ip address. The agent works without a network and sends everything when it is back."},

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,7 @@ import (
 	"github.com/ssg-safe/agent/display"
 	"github.com/ssg-safe/agent/exposure"
 	"github.com/ssg-safe/agent/fleet"
+	"github.com/ssg-safe/agent/fleet/wire"
 	"github.com/ssg-safe/agent/internal/supervise"
 	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/ledger/archive"
@@ -121,6 +123,9 @@ func (w *wiring) agent(ctx context.Context, s *screen, notify *supervise.Notifie
 		d.watch(e)
 		f.wake()
 		if link != nil {
+			if e.Kind == terminal.OperatorLocked {
+				link.Event(wire.LevelWarn, "operator.locked", map[string]string{"operator": e.Operator, "failures": strconv.Itoa(e.Failures)})
+			}
 			link.Wake()
 		}
 		if w.observe != nil {
