@@ -37,7 +37,7 @@ func (i *inspector) inspect(ctx context.Context, v operator.View) (operator.Shee
 	return nil, fmt.Errorf("there is no view %d", v)
 }
 
-// sheet collects lines.
+// sheetLines collects lines, each by itself.
 type sheetLines struct{ operator.Sheet }
 
 func (s *sheetLines) add(name, value string, tone display.Tone) {
@@ -207,7 +207,7 @@ func (i *inspector) examine(ctx context.Context) (operator.Sheet, error) {
 	}
 	for _, check := range checks {
 		if check(ctx); ctx.Err() != nil {
-			return nil, fmt.Errorf("examination: %w", ctx.Err())
+			break // what was found by then is worth more than nothing
 		}
 	}
 	sum := []display.PageLine{
