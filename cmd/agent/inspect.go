@@ -203,7 +203,7 @@ func (i *inspector) examine(ctx context.Context) (operator.Sheet, error) {
 	}
 	checks := []func(context.Context){d.checkClock, d.checkDisk}
 	if !i.private {
-		checks = append(checks, d.checkPorts, d.checkNetwork, d.checkProviders, d.checkBrokers)
+		checks = append(checks, d.checkPorts, d.checkNetwork, d.checkProviders, d.checkBrokers, d.checkFacade)
 	}
 	for _, check := range checks {
 		if check(ctx); ctx.Err() != nil {
