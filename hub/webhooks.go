@@ -46,7 +46,7 @@ type WebhookState string
 // States of an event.
 const (
 	WebhookWaiting   WebhookState = "waiting"   // no device has sent the charge yet
-	WebhookMatched   WebhookState = "matched"   // the device of the charge is told to ask
+	WebhookMatched   WebhookState = "matched"   // whose it is is known: the device of the charge is told to ask
 	WebhookUnmatched WebhookState = "unmatched" // it is about no charge that the hub knows by now
 )
 
@@ -67,6 +67,8 @@ type WebhookRecord struct {
 	Charge  string `json:"charge,omitempty"`
 	Attempt int    `json:"attempt,omitempty"`
 	Hint    string `json:"hint,omitempty"`
+	// Payout is the hub's own payout that it is about.
+	Payout string `json:"payout,omitempty"`
 }
 
 // subject is a row of the index of what providers call charges. Its JSON form is
@@ -444,6 +446,32 @@ func Webhooks(tx Tx, limit int) ([]WebhookRecord, error) {
 		}
 	}
 	return list, nil
+}
+
+// WebhooksAbout lists the events that are kept, matched no charge, and call their
+// subject by a name, oldest first.
+func WebhooksAbout(tx Tx, name string) ([]WebhookRecord, error) {
+	s, _, err := find[subject](tx, KindSubject, name)
+	if err != nil {
+		return nil, err
+	}
+	var list []WebhookRecord
+	for _, n := range s.Waiting {
+		r, known, err := find[WebhookRecord](tx, KindWebhook, webhookKey(n))
+		if err != nil {
+			return nil, err
+		}
+		if known {
+			list = append(list, r)
+		}
+	}
+	return list, nil
+}
+
+// AboutPayout notes that an event is about a payout of the hub's own.
+func AboutPayout(tx Tx, r WebhookRecord, payout string) error {
+	r.State, r.Payout = WebhookMatched, payout
+	return errors.Join(put(tx, KindWebhook, webhookKey(r.N), r), tx.Delete(KindWaiting, webhookKey(r.N)))
 }
 
 // GetWebhook returns an event by its number, and the message that told the

@@ -111,12 +111,6 @@ func serveHub(ctx context.Context, cfg Config, d *desk, log *slog.Logger) error 
 		return usageError{err}
 	}
 	sup.Add(supervise.Component{Name: "hub", Essential: true, Run: func(ctx context.Context) error { return d.hub.Run(ctx, link) }})
-	if d.webhooks, err = cfg.Webhook.server(d.hub, log); err != nil {
-		return usageError{err}
-	}
-	if d.webhooks != nil {
-		sup.Add(supervise.Component{Name: "webhook", Run: d.webhooks.Run, Essential: true})
-	}
 	o, err := cfg.payouts(log)
 	if err != nil {
 		return usageError{err}
@@ -126,6 +120,14 @@ func serveHub(ctx context.Context, cfg Config, d *desk, log *slog.Logger) error 
 		return err
 	}
 	sup.Add(supervise.Component{Name: "payouts", Essential: true, Run: d.book.Run})
+	hints := newPayoutHints(d, o.Routes, log)
+	sup.Add(supervise.Component{Name: "payout hints", Run: hints.run})
+	if d.webhooks, err = cfg.Webhook.server(d.hub, hints.received, log); err != nil {
+		return usageError{err}
+	}
+	if d.webhooks != nil {
+		sup.Add(supervise.Component{Name: "webhook", Run: d.webhooks.Run, Essential: true})
+	}
 	c := &control{desk: d, log: log, ready: func() {
 		notify.Ready()
 		log.Info("hub", "data", d.data, "version", readBuildInfo().Version)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
@@ -22,6 +23,7 @@ import (
 	"github.com/ssg-safe/agent/providers/bacen"
 	"github.com/ssg-safe/agent/providers/bspay"
 	"github.com/ssg-safe/agent/providers/bspaybr"
+	"github.com/ssg-safe/agent/redact"
 )
 
 // WebhookConfig is where providers report to. Without an address nothing listens.
@@ -117,11 +119,11 @@ func (p WebhookProvider) validate(at string, c WebhookConfig, names map[string]b
 }
 
 // server makes the listener; nil where none is configured.
-func (c WebhookConfig) server(h *hub.Hub, log *slog.Logger) (*webhook.Server, error) {
+func (c WebhookConfig) server(h *hub.Hub, received func(context.Context, []hub.Webhook), log *slog.Logger) (*webhook.Server, error) {
 	if c.Address == "" {
 		return nil, nil
 	}
-	o := webhook.Options{Hub: h, Address: c.Address, Proxied: c.BehindProxy, Logger: log}
+	o := webhook.Options{Hub: h, Address: c.Address, Proxied: c.BehindProxy, Received: received, Logger: log}
 	if c.Certificate != "" {
 		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 		var err error
@@ -143,33 +145,35 @@ func (c WebhookConfig) server(h *hub.Hub, log *slog.Logger) (*webhook.Server, er
 }
 
 // reader verifies and reads what a provider of its type sends.
-func (p WebhookProvider) reader() func(http.Header, []byte, time.Time) ([]hub.Webhook, error) {
+func (p WebhookProvider) reader() func(webhook.Request) ([]hub.Webhook, error) {
 	switch p.Type {
 	case "bspay":
 		secrets := bspay.WebhookSecrets{Callback: p.CallbackSecret.Value, Webhook: p.WebhookSecret.Value}
-		return func(h http.Header, body []byte, received time.Time) ([]hub.Webhook, error) {
-			return readBspay(h, body, secrets, received)
+		return func(r webhook.Request) ([]hub.Webhook, error) {
+			return readBspay(r.Header, r.Body, secrets, r.Received)
 		}
 	case "bspaybr":
-		return func(h http.Header, body []byte, _ time.Time) ([]hub.Webhook, error) {
-			e, err := bspaybr.ParseWebhook(h, body, p.WebhookSecret.Value)
-			switch {
-			case errors.Is(err, bspaybr.ErrMalformed):
-				return unread(body), nil
-			case err != nil:
-				return nil, fmt.Errorf("%w: %w", webhook.ErrForged, err)
-			}
-			return []hub.Webhook{{
-				Kind: string(e.Kind) + "." + strings.ToLower(e.Word), Known: e.Status != providers.StatusUncertain, Key: e.Key,
-				Names: names(e.Reference, e.TransactionID), Paid: e.Kind != bspaybr.PayoutEvent && e.Status == providers.StatusPaid, Digest: digest(body),
-			}}, nil
-		}
+		return func(r webhook.Request) ([]hub.Webhook, error) { return readBspaybr(r, p.WebhookSecret.Value) }
+	case "basspago":
+		return func(r webhook.Request) ([]hub.Webhook, error) { return readDoorbell(r.Body), nil }
 	}
-	read := readBacen
-	if p.Type == "basspago" {
-		read = readDoorbell
+	return func(r webhook.Request) ([]hub.Webhook, error) { return readBacen(r.Body), nil }
+}
+
+func readBspaybr(r webhook.Request, secret redact.Secret) ([]hub.Webhook, error) {
+	e, err := bspaybr.ParseWebhook(r.Header, r.Body, secret)
+	switch {
+	case errors.Is(err, bspaybr.ErrMalformed):
+		return unread(r.Body), nil
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", webhook.ErrForged, err)
 	}
-	return func(_ http.Header, body []byte, _ time.Time) ([]hub.Webhook, error) { return read(body), nil }
+	// The address is not signed: what came to a wrong one must not stand in the way
+	// of the same event at its own.
+	return []hub.Webhook{{
+		Kind: string(e.Kind) + "." + strings.ToLower(e.Word), Known: e.Status != providers.StatusUncertain, Key: digest([]byte(e.Key + "\n" + r.Below)),
+		Names: names(e.Reference, e.TransactionID, callbackName(r.Below)), Paid: e.Kind != bspaybr.PayoutEvent && e.Status == providers.StatusPaid, Digest: digest(r.Body),
+	}}, nil
 }
 
 func readBspay(h http.Header, body []byte, secrets bspay.WebhookSecrets, received time.Time) ([]hub.Webhook, error) {

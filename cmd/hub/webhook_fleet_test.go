@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +17,9 @@ import (
 	"github.com/ssg-safe/agent/fleet/wire"
 	"github.com/ssg-safe/agent/hub"
 	"github.com/ssg-safe/agent/hub/webhook"
+	"github.com/ssg-safe/agent/providers/bspay/bspaysim"
+	"github.com/ssg-safe/agent/providers/bspaybr/bspaybrsim"
+	"github.com/ssg-safe/agent/providers/simkit"
 )
 
 // webhookTable is a hub's configuration for one provider's simulator.
@@ -267,4 +271,105 @@ func TestWebhooksOverABadNetwork(t *testing.T) {
 		t.Errorf("%d events of %d charges", psp.New, n)
 	}
 	r.paid(n)
+}
+
+// A payout of unknown outcome at a provider that gives no ids is cleared up by the
+// webhook at its own address, borne out by a status answer, and by no other.
+func TestWebhooksClearUpPayouts(t *testing.T) {
+	keys, people := crew(t, "ana", "bia")
+	sim, err := bspaybrsim.New(bspaybrsim.Options{Balance: 1_000_000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(sim)
+	t.Cleanup(func() {
+		server.Close()
+		if err := sim.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	data, addr := t.TempDir(), freeAddress(t)
+	must(t, data, "keys", "make")
+	startHub(t, data, "[listen]\naddress = \"127.0.0.1:0\"\n"+people+webhookTable(t, "bspaybr", addr)+fmt.Sprintf(`[[provider]]
+name = "conta"
+type = "bspaybr"
+merchant = "loja"
+url = %q
+allow_insecure_http = true
+client_id = %q
+client_secret = %s
+requests_per_second = 100
+max_payout = "500.00"
+max_day = "600.00"
+[provider.bspaybr]
+callback_url = "https://hub.example.com/wh"
+callback_key = %s
+owner_name = "Loja Exemplo Ltda"
+owner_document = "11222333000181"
+`, server.URL, bspaybrsim.DefaultClientID, secretFile(t, bspaybrsim.DefaultClientSecret), secretFile(t, "a-callback-key-of-the-test")))
+	if err := sim.Script().Set(simkit.Rule{Route: bspaybrsim.RoutePayment, Fault: simkit.DropAfter}); err != nil {
+		t.Fatal(err)
+	}
+	r := one(t, data, "payout", "propose", "--provider", "conta", "--amount", "150.00", "--pix-key", "12345678909", "--description", "troco", "--by", "ana", "--key", keys["ana"])
+	must(t, data, "payout", "approve", string(r.ID), r.Digest, "--by", "bia", "--key", keys["bia"])
+	state := func() string { return string(one(t, data, "payout", "show", string(r.ID)).State) }
+	eventually(t, "its outcome is unknown", func() bool { return state() == "unknown" })
+
+	c := carrier{t, server.URL, "http://" + addr + "/" + testPath}
+	due := c.due("")
+	if len(due) != 1 {
+		t.Fatalf("%d webhooks are due", len(due))
+	}
+	forged := due[0]
+	forged.Header = http.Header{"X-Signature": {strings.Repeat("0", 64)}}
+	if code := c.bring(forged); code != http.StatusForbidden {
+		t.Errorf("forged: answered %d", code)
+	}
+	elsewhere := due[0]
+	elsewhere.URL = "https://hub.example.com/wh/0123456789abcdef0123456789abcdef" // of no payout
+	if code := c.bring(elsewhere); code != http.StatusOK {
+		t.Errorf("elsewhere: answered %d", code)
+	}
+	if got := state(); got != "unknown" {
+		t.Errorf("a webhook made it %s", got)
+	}
+	if code := c.bring(due[0]); code != http.StatusOK {
+		t.Errorf("answered %d", code)
+	}
+	eventually(t, "the provider has said that it arrived", func() bool { return state() == "settled" })
+	if out := must(t, data, "webhook", "list", "--state", "matched"); strings.Count(out, "\n") != 2 || !strings.Contains(out, string(r.ID)) {
+		t.Errorf("what is matched:\n%s", out)
+	}
+	if list := sim.Payouts(); len(list) != 1 || list[0].Amount != 15000 {
+		t.Errorf("the provider has %+v", list)
+	}
+}
+
+// A webhook about a payout that the hub knows by its own id is no stranger's
+// business, and has the provider asked.
+func TestWebhooksAboutPayouts(t *testing.T) {
+	keys, people := crew(t, "ana", "bia")
+	_, account := bspayAccount(t, bspaysim.Options{Balance: 1_000_000})
+	data, addr := t.TempDir(), freeAddress(t)
+	must(t, data, "keys", "make")
+	startHub(t, data, "[listen]\naddress = \"127.0.0.1:0\"\n"+people+webhookTable(t, "bspay", addr)+account)
+	r := one(t, data, "payout", "propose", "--provider", "conta", "--amount", "150.00", "--pix-key", "12345678909", "--by", "ana", "--key", keys["ana"])
+	must(t, data, "payout", "approve", string(r.ID), r.Digest, "--by", "bia", "--key", keys["bia"])
+	_, rest, _ := strings.Cut(account, `url = "`)
+	url, _, _ := strings.Cut(rest, `"`)
+	c := carrier{t, url, "http://" + addr + "/" + testPath}
+	var due []delivery
+	eventually(t, "the provider reports the payout", func() bool {
+		due = c.due("")
+		return len(due) == 1
+	})
+	for range 2 {
+		if code := c.bring(due[0]); code != http.StatusOK {
+			t.Errorf("answered %d", code)
+		}
+	}
+	if out := must(t, data, "webhook", "list", "--state", "matched"); strings.Count(out, "\n") != 2 || !strings.Contains(out, string(r.ID)) {
+		t.Errorf("what is matched:\n%s", out)
+	}
+	eventually(t, "it is settled", func() bool { return one(t, data, "payout", "show", string(r.ID)).State == "settled" })
 }

@@ -58,7 +58,7 @@ func newReceiver(t *testing.T, providers ...WebhookProvider) *receiver {
 		providers[i].Name = providers[i].Type
 		providers[i].Path = config.Secret{Source: "env", Value: redact.Secret(testPath + providers[i].Type)}
 	}
-	s, err := WebhookConfig{Address: "127.0.0.1:0", BehindProxy: true, Providers: providers}.server(h, nil)
+	s, err := WebhookConfig{Address: "127.0.0.1:0", BehindProxy: true, Providers: providers}.server(h, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +174,7 @@ func TestUnverifiedWebhooksAreNoticed(t *testing.T) {
 	v := webhookVectors(t, "bspay")["bspay_webhook_rawbody"]
 	r := newReceiver(t, WebhookProvider{Type: "bspay", CallbackSecret: secret(v.Key)})
 	mutant, err := webhook.New(webhook.Options{Hub: r.hub, Sources: []webhook.Source{{
-		Name: "bspay", Path: redact.Secret(testPath + "bspay"), Read: func(_ http.Header, body []byte, _ time.Time) ([]hub.Webhook, error) {
+		Name: "bspay", Path: redact.Secret(testPath + "bspay"), Read: func(webhook.Request) ([]hub.Webhook, error) {
 			return readBspay(http.Header{"X-Bspay-Signature": {v.Hex}}, []byte(v.Body), bspay.WebhookSecrets{Callback: redact.Secret(v.Key)}, time.Now())
 		},
 	}}})

@@ -41,12 +41,14 @@ func newWebhookListCmd(g *globals, data *string) *cobra.Command {
 		Use:   "list",
 		Short: "List the newest events",
 		Long: `List prints the newest events that providers reported, oldest first: number, when,
-source, event, what became of it, and the terminal and charge that it is about:
+source, event, what became of it, and the terminal and charge, or the payout,
+that it is about:
 
   waiting    no terminal has sent the charge to the hub yet
-  matched    the terminal of the charge is told to ask its provider
-  unmatched  it is about no charge that the hub knows: a payout, or money that
-             nobody asked for, of which an alarm tells
+  matched    the terminal of the charge is told to ask its provider, or the hub
+             asks about its own payout
+  unmatched  it is about nothing that the hub knows: another account's business,
+             or money that nobody asked for, of which an alarm tells
 
 Each event is listed once, however often it came. They are kept for 90 days, and
 known for ever.
@@ -106,10 +108,10 @@ func writeWebhooks(w io.Writer, list []hub.WebhookRecord, asJSON bool) error {
 		return err
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "NUMBER\tRECEIVED\tSOURCE\tEVENT\tSTATE\tTERMINAL\tCHARGE") // Flush returns its error
+	fmt.Fprintln(t, "NUMBER\tRECEIVED\tSOURCE\tEVENT\tSTATE\tTERMINAL\tCHARGE OR PAYOUT") // Flush returns its error
 	for _, r := range list {
 		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n",
-			r.N, r.At.Format(time.RFC3339), r.Source, r.Kind, r.State, cmp.Or(r.Device, "-"), cmp.Or(r.Charge, "-"))
+			r.N, r.At.Format(time.RFC3339), r.Source, r.Kind, r.State, cmp.Or(r.Device, "-"), cmp.Or(r.Charge, r.Payout, "-"))
 	}
 	return t.Flush()
 }
@@ -156,9 +158,9 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 				told = string(line.Message.State)
 			}
 			r := line.WebhookRecord
-			_, err = fmt.Fprintf(g.stdout, "webhook   %d\nreceived  %s\nsource    %s\nevent     %s\nsubject   %s\nbody      SHA-256 %s\nstate     %s\nterminal  %s\ncharge    %s\ntold      %s\n",
+			_, err = fmt.Fprintf(g.stdout, "webhook   %d\nreceived  %s\nsource    %s\nevent     %s\nsubject   %s\nbody      SHA-256 %s\nstate     %s\nterminal  %s\ncharge    %s\npayout    %s\ntold      %s\n",
 				r.N, r.At.Format(time.RFC3339), r.Source, r.Kind, cmp.Or(strings.Join(r.Names, " "), "-"), r.Digest, r.State,
-				cmp.Or(r.Device, "-"), cmp.Or(r.Charge, "-"), told)
+				cmp.Or(r.Device, "-"), cmp.Or(r.Charge, "-"), cmp.Or(r.Payout, "-"), told)
 			return err
 		})
 	}

@@ -85,7 +85,16 @@ type Source struct {
 	Callers *x509.CertPool
 	// Read verifies a body, byte for byte, and tells what it holds. Its error wraps
 	// one of those above; nothing is kept of such a request.
-	Read func(h http.Header, body []byte, received time.Time) ([]hub.Webhook, error)
+	Read func(Request) ([]hub.Webhook, error)
+}
+
+// Request is what reached a source.
+type Request struct {
+	Header http.Header
+	// Below is what follows the source's path and a slash.
+	Below    string
+	Body     []byte
+	Received time.Time
 }
 
 // Options of a server.
@@ -98,6 +107,9 @@ type Options struct {
 	TLS *tls.Config
 	// Proxied: a proxy stands in front; its last X-Forwarded-For is who sends.
 	Proxied bool
+	// Received is called with what was recorded, before it is answered; nil:
+	// nothing is. It must not wait.
+	Received func(context.Context, []hub.Webhook)
 	// Rate is how many requests a second one address may send in the long run, and
 	// Burst how many at once; 0 is 20 and 200.
 	Rate, Burst int
@@ -115,6 +127,7 @@ type Server struct {
 	addr    string
 	proxied bool
 	limiter *limiter
+	after   func(context.Context, []hub.Webhook)
 
 	mu     sync.Mutex // guards all below
 	order  []string
@@ -132,6 +145,9 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		hub: o.Hub, log: o.Logger, sources: make(map[[sha256.Size]byte]*Source), addr: o.Address, proxied: o.Proxied,
 		limiter: newLimiter(o.Rate, o.Burst), counts: map[string]*Stats{nobody: {Source: nobody}}, order: []string{nobody},
+	}
+	if s.after = o.Received; s.after == nil {
+		s.after = func(context.Context, []hub.Webhook) {}
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -236,7 +252,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// are.
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	received := time.Now()
-	segment, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	segment, below, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	src := s.sources[sha256.Sum256([]byte(segment))]
 	name := nobody
 	if src != nil {
@@ -246,7 +262,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, name, why)
 		return
 	}
-	events, err := src.Read(r.Header, body, received)
+	events, err := src.Read(Request{Header: r.Header, Below: below, Body: body, Received: received})
 	switch {
 	case errors.Is(err, ErrSandbox):
 		s.count(name, func(c *Stats) { c.Sandbox++ })
@@ -271,6 +287,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}
+	s.after(ctx, events)
 	s.count(name, func(c *Stats) {
 		c.Last = received.UTC()
 		c.New += uint64(fresh)

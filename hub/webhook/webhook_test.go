@@ -28,8 +28,8 @@ import (
 const path = "AAAAAAAAAAAAAAAAAAAAAAAAAA"
 
 // signed accepts bodies that begin with "signed ", and calls the rest the event.
-func signed(_ http.Header, body []byte, _ time.Time) ([]hub.Webhook, error) {
-	name, ok := strings.CutPrefix(string(body), "signed ")
+func signed(r Request) ([]hub.Webhook, error) {
+	name, ok := strings.CutPrefix(string(r.Body), "signed ")
 	switch {
 	case !ok:
 		return nil, ErrForged
@@ -350,7 +350,7 @@ func FuzzRequests(f *testing.F) {
 		}
 		r.Header.Set("X-Forwarded-For", forwarded)
 		verified := false
-		s, err := New(Options{Proxied: true, Rate: 1000, Burst: 1000, Sources: []Source{{Name: "psp", Path: path, Read: func(http.Header, []byte, time.Time) ([]hub.Webhook, error) {
+		s, err := New(Options{Proxied: true, Rate: 1000, Burst: 1000, Sources: []Source{{Name: "psp", Path: path, Read: func(Request) ([]hub.Webhook, error) {
 			verified = true
 			return nil, errors.New("no")
 		}}}})
