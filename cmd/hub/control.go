@@ -20,6 +20,7 @@ import (
 	"github.com/ssg-safe/agent/hub/bolt"
 	"github.com/ssg-safe/agent/hub/payouts"
 	"github.com/ssg-safe/agent/hub/webhook"
+	"github.com/ssg-safe/agent/internal/cli"
 )
 
 // desk is what operators' commands work on.
@@ -123,7 +124,7 @@ const (
 )
 
 // handOver lets the running hub do the command line. Its error is errNotRunning
-// when there is no such hub, an exitCode when it has done it, and nil when it
+// when there is no such hub, a [cli.Done] when it has done it, and nil when it
 // has done it well.
 func (g *globals) handOver(ctx context.Context, data string) error {
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", socketPath(data))
@@ -149,7 +150,7 @@ func (g *globals) handOver(ctx context.Context, data string) error {
 			if *a.Code == 0 {
 				return nil
 			}
-			return exitCode(*a.Code)
+			return cli.Done(*a.Code)
 		}
 		if _, err := g.stdout.Write(a.Out); err != nil {
 			return err

@@ -11,15 +11,13 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ssg-safe/agent/internal/cli"
 )
 
 // globals is what every command gets from main, or from the hub that runs it.
@@ -35,12 +33,7 @@ type usageError struct{ err error }
 
 func (e usageError) Error() string { return e.err.Error() }
 func (e usageError) Unwrap() error { return e.err }
-
-// exitCode is the outcome of a command that the running hub has done, and whose
-// output is written already.
-type exitCode int
-
-func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+func (usageError) ExitCode() int   { return 2 }
 
 func newRootCmd(g *globals) *cobra.Command {
 	root := &cobra.Command{
@@ -56,79 +49,28 @@ The other commands work while serve runs and when it does not, on the same
 machine and as the hub's user.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.`,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetIn(strings.NewReader(""))
 	root.SetOut(g.stdout)
 	root.SetErr(g.stderr)
-	for _, group := range []struct {
-		title    string
-		commands []*cobra.Command
-	}{
-		{"The hub:", []*cobra.Command{newServeCmd(g), newStatusCmd(g), newKeysCmd(g)}},
-		{"Terminals:", []*cobra.Command{newDeviceCmd(g), newAlarmsCmd(g), newChargeCmd(g), newWebhookCmd(g)}},
-		{"Money that leaves:", []*cobra.Command{newPayoutCmd(g), newRefundCmd(g), newOperatorCmd(g)}},
-		{"What it keeps:", []*cobra.Command{newVerifyCmd(g), newExportCmd(g), newBackupCmd(g)}},
-		{"Tools:", []*cobra.Command{newVersionCmd(g)}},
-	} {
-		root.AddGroup(&cobra.Group{ID: group.title, Title: group.title})
-		for _, cmd := range group.commands {
-			cmd.GroupID = group.title
-			root.AddCommand(cmd)
-		}
-	}
-	root.SetHelpCommandGroupID("Tools:")
-	root.SetCompletionCommandGroupID("Tools:")
+	cli.AddGroups(root,
+		cli.Group{Title: "The hub:", Commands: []*cobra.Command{newServeCmd(g), newStatusCmd(g), newKeysCmd(g)}},
+		cli.Group{Title: "Terminals:", Commands: []*cobra.Command{newDeviceCmd(g), newAlarmsCmd(g), newChargeCmd(g), newWebhookCmd(g)}},
+		cli.Group{Title: "Money that leaves:", Commands: []*cobra.Command{newPayoutCmd(g), newRefundCmd(g), newOperatorCmd(g)}},
+		cli.Group{Title: "What it keeps:", Commands: []*cobra.Command{newVerifyCmd(g), newExportCmd(g), newBackupCmd(g)}},
+		cli.Group{Title: "Tools:", Commands: []*cobra.Command{newVersionCmd(g)}},
+	)
 	return root
 }
 
-// run executes a command line and returns the exit code: the one place where
-// errors become codes. What goes wrong before a command's own code runs
-// (arguments, flags, an unknown command) is wrong usage.
+// run executes the command line and returns the exit code.
 func run(ctx context.Context, g *globals) int {
-	root := newRootCmd(g)
-	root.SetArgs(g.args)
-	started := false
-	noteStart(root, &started)
-	cmd, err := root.ExecuteContextC(ctx)
-	if err == nil {
-		return 0
-	}
-	if code, ok := errors.AsType[exitCode](err); ok {
-		return int(code)
-	}
-	text := strings.TrimRight(err.Error(), "\n")
-	if !started && !strings.Contains(text, "--help") {
-		text += fmt.Sprintf("\nSee '%s --help'", cmd.CommandPath())
-	}
-	fmt.Fprintf(g.stderr, "ssg-hub: %s\n", text)
-	if !started {
-		return 2
-	}
-	if _, ok := errors.AsType[usageError](err); ok {
-		return 2
-	}
-	return 1
-}
-
-// noteStart sets started when the code of a command begins to run.
-func noteStart(cmd *cobra.Command, started *bool) {
-	if do := cmd.RunE; do != nil {
-		cmd.RunE = func(cmd *cobra.Command, args []string) error {
-			*started = true
-			return do(cmd, args)
-		}
-	}
-	for _, sub := range cmd.Commands() {
-		noteStart(sub, started)
-	}
+	return cli.Run(ctx, newRootCmd(g), g.args)
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends at once
+	ctx, stop := cli.Interruptible()
 	code := run(ctx, &globals{stdout: os.Stdout, stderr: os.Stderr, args: os.Args[1:]})
 	stop()
 	os.Exit(code)

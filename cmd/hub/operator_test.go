@@ -22,6 +22,7 @@ import (
 	"github.com/ssg-safe/agent/hub"
 	"github.com/ssg-safe/agent/hub/bolt"
 	"github.com/ssg-safe/agent/internal/agenttest"
+	"github.com/ssg-safe/agent/internal/cli"
 	"github.com/ssg-safe/agent/ledger"
 )
 
@@ -140,7 +141,7 @@ func TestControlSocket(t *testing.T) {
 		var out, errs bytes.Buffer
 		g := &globals{stdout: &out, stderr: &errs, args: []string{"serve", "--config", "x"}}
 		err := g.handOver(t.Context(), data)
-		c, _ := err.(exitCode)
+		c, _ := err.(cli.Done)
 		return int(c), out.String(), errs.String()
 	}()
 	if code != 1 || !strings.Contains(stderr, "running already") {
