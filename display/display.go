@@ -19,6 +19,7 @@ const (
 	Amount      State = "amount"      // the payer types an amount
 	Creating    State = "creating"    // the provider is asked for a code
 	QR          State = "qr"          // the code waits to be paid
+	Elsewhere   State = "elsewhere"   // there is no code: the charge is paid where it was opened
 	Verifying   State = "verifying"   // after expiry or cancel: the provider is asked once more
 	Paid        State = "paid"        // the provider confirmed
 	Held        State = "held"        // offline: whether it was paid is found out later
@@ -53,6 +54,9 @@ type View struct {
 	// Code is the BR Code, on the screen QR only. It is drawn whole, with its
 	// quiet zone, or not at all: see Drawn.QR.
 	Code string
+
+	// Codeless says on the screens Expired and Cancelled that the charge had no code.
+	Codeless bool
 
 	// Offline says on the screen QR that the terminal made the code by itself and
 	// learns later of its payment: its payer says when it is paid (Confirm).

@@ -194,6 +194,6 @@ func golden(t *testing.T, name, got string) {
 // states lists every screen, in the order of a payment.
 func states() []State {
 	return []State{
-		Starting, Idle, Amount, Creating, QR, Verifying, Paid, Held, Expired, Cancelled, Error, Unavailable,
+		Starting, Idle, Amount, Creating, QR, Elsewhere, Verifying, Paid, Held, Expired, Cancelled, Error, Unavailable,
 	}
 }

@@ -158,7 +158,7 @@ func (p *painter) hints(v View) []hint {
 			return []hint{{"ENTER", p.t.keyClaim}, {"ESC", p.t.keyCancel}}
 		}
 		return []hint{{"ESC", p.t.keyCancel}}
-	case Creating:
+	case Creating, Elsewhere:
 		return []hint{{"ESC", p.t.keyCancel}}
 	case Paid, Held, Expired, Cancelled, Error:
 		return []hint{{"ENTER", p.t.keyBack}}
@@ -196,6 +196,14 @@ func (p *painter) body(s *sheet, v View, m moment) {
 		s.charged(v, strong)
 		s.text(base, t.creatingHint)
 
+	case Elsewhere:
+		s.spinner(m.elapsed)
+		s.gap()
+		s.text(accent, t.elsewhere)
+		s.charged(v, strong)
+		s.text(base, t.elsewhereHint)
+		s.label(t.reference, v.Reference)
+
 	case Verifying:
 		s.spinner(m.elapsed)
 		s.gap()
@@ -232,7 +240,11 @@ func (p *painter) body(s *sheet, v View, m moment) {
 
 	case Expired:
 		s.sign(warn, cross)
-		s.text(warn, t.expired)
+		if v.Codeless {
+			s.text(warn, t.tooLate)
+		} else {
+			s.text(warn, t.expired)
+		}
 		s.charged(v, base)
 		s.text(base, t.expiredHint)
 		p.voided(s, v)
@@ -300,6 +312,10 @@ func (s *sheet) charged(v View, r role) {
 // voided warns of a code that nobody may pay any more.
 func (p *painter) voided(s *sheet, v View) {
 	s.gap()
+	if v.Codeless {
+		s.text(strong, p.t.doNotPayElsewhere)
+		return
+	}
 	s.text(strong, p.t.doNotPay)
 	if v.Printed {
 		s.text(base, p.t.discardPrinted)
@@ -355,7 +371,7 @@ func (p *painter) tiny(c *canvas) {
 func animated(v View, m moment) time.Duration {
 	minute := m.now.Truncate(time.Minute).Add(time.Minute).Sub(m.now)
 	switch v.State {
-	case Creating, Verifying:
+	case Creating, Elsewhere, Verifying:
 		return frame - m.elapsed%frame
 	case Operator:
 		if v.Page != nil && v.Page.Busy {

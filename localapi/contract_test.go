@@ -10,7 +10,7 @@ import (
 	"github.com/ssg-safe/agent/localapi"
 )
 
-const order = `{"reference":"venda-1","amount":1500,"merchant":"loja","description":"Café","expiry_seconds":300,"present":"if_free","payer":{"name":"Maria da Silva","document":"11144477735","email":"m@example.com","address":"Rua A, 1","city":"São Paulo","state":"SP","postcode":"01001000"}}`
+const order = `{"reference":"venda-1","amount":1500,"merchant":"loja","description":"Café","expiry_seconds":300,"present":"if_free","checkout":"TOKEN0123456789abcdef","payer":{"name":"Maria da Silva","document":"11144477735","email":"m@example.com","address":"Rua A, 1","district":"Centro","city":"São Paulo","state":"SP","postcode":"01001000"}}`
 
 // TestContract asks for every answer that the contract names, so that what it
 // says the server does; the rig holds every answer of all tests against it, so

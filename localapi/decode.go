@@ -162,6 +162,7 @@ var (
 	emailForm     = regexp.MustCompile(`^[^@\s]+@[^@\s]+$`)
 	stateForm     = regexp.MustCompile(`^[A-Z]{2}$`)
 	postcodeForm  = regexp.MustCompile(`^[0-9]{8}$`)
+	checkoutForm  = regexp.MustCompile(`^[A-Za-z0-9_-]{16,256}$`)
 	chargeForm    = regexp.MustCompile(`^[A-Z0-9]{25}$`)
 	positionForm  = regexp.MustCompile(`^([0-9]{1,15}):([0-9]{1,15})$`)
 )
@@ -212,6 +213,7 @@ func decodeOrder(body []byte) (Order, error) {
 			}
 			return nil
 		}),
+		"checkout": text(256, matching(&o.Checkout, checkoutForm, "the token of a checkout: 16 to 256 letters, digits, - and _")),
 		"payer": func(raw json.RawMessage) (err error) {
 			o.Payer, err = decodePayer(raw)
 			return err
@@ -232,6 +234,7 @@ func decodePayer(raw json.RawMessage) (p Payer, err error) {
 		}),
 		"email":    text(255, matching(&p.Email, emailForm, "an e-mail address")),
 		"address":  text(255, keep(&p.Address)),
+		"district": text(255, keep(&p.District)),
 		"city":     text(255, keep(&p.City)),
 		"state":    text(2, matching(&p.State, stateForm, "two capital letters")),
 		"postcode": text(8, matching(&p.Postcode, postcodeForm, "eight digits")),

@@ -71,6 +71,8 @@ type Order struct {
 	Expiry            time.Duration // 0 is the configured time
 	Present           Presence
 	Payer             Payer
+	// Checkout is the token of a charge that was made elsewhere; empty: make one.
+	Checkout redact.Secret
 }
 
 // Payer is who is asked to pay, as far as the provider demands it.
@@ -79,6 +81,7 @@ type Payer struct {
 	Document redact.Document
 	Email    redact.Email
 	Address  redact.Text
+	District redact.Text // bairro
 	City     redact.Text
 	State    string
 	Postcode redact.Text

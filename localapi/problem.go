@@ -28,6 +28,7 @@ const (
 	TicketClosed    Code = "ticket_closed"      // somebody has dealt with it
 	BadMethod       Code = "method_not_allowed" // see Allow
 	ReferenceTaken  Code = "reference_taken"    // use another reference for another charge
+	CheckoutRefused Code = "checkout_refused"   // the provider has no checkouts, or a charge has taken this one over
 	ScreenTaken     Code = "screen_taken"       // wait, or ask for "if_free" or "never"
 	NotOpen         Code = "not_open"           // nothing to cancel: read the charge
 	NothingToPrint  Code = "nothing_to_print"   // it is neither payable nor paid in time
@@ -55,7 +56,7 @@ var statuses = map[Code]int{
 	MerchantUnknown: http.StatusUnprocessableEntity, Unauthorized: http.StatusUnauthorized, Forbidden: http.StatusForbidden,
 	NotYours: http.StatusForbidden, HostRefused: http.StatusMisdirectedRequest, OriginRefused: http.StatusForbidden,
 	NotFound: http.StatusNotFound, ChargeNotFound: http.StatusNotFound, JobNotFound: http.StatusNotFound, TicketNotFound: http.StatusNotFound, TicketClosed: http.StatusConflict,
-	BadMethod: http.StatusMethodNotAllowed, ReferenceTaken: http.StatusConflict, ScreenTaken: http.StatusConflict,
+	BadMethod: http.StatusMethodNotAllowed, ReferenceTaken: http.StatusConflict, CheckoutRefused: http.StatusConflict, ScreenTaken: http.StatusConflict,
 	NotOpen: http.StatusConflict, NothingToPrint: http.StatusConflict, NoPrinter: http.StatusConflict,
 	NothingToClose: http.StatusConflict, ClosingNumber: http.StatusConflict, SlipWaits: http.StatusConflict, JobBusy: http.StatusConflict, EventsGone: http.StatusGone,
 	TooLarge: http.StatusRequestEntityTooLarge, TooSlow: http.StatusRequestTimeout, ContentType: http.StatusUnsupportedMediaType,

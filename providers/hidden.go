@@ -32,7 +32,7 @@ func Hide(secrets ...redact.Secret) Hidden {
 // WithPayer adds a payer's data.
 func (h Hidden) WithPayer(p Payer) Hidden {
 	for _, text := range []string{
-		p.Name.Reveal(), p.Document.Reveal(), p.Email.Reveal(), p.Address.Reveal(), p.City.Reveal(), p.Postcode.Reveal(),
+		p.Name.Reveal(), p.Document.Reveal(), p.Email.Reveal(), p.Address.Reveal(), p.District.Reveal(), p.City.Reveal(), p.Postcode.Reveal(),
 	} {
 		h = h.with(text)
 		for _, word := range strings.FieldsFunc(text, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {

@@ -84,6 +84,9 @@ type Caps struct {
 	Idempotent bool
 	// LookUp: a create of unknown outcome can be found by our own id.
 	LookUp bool
+	// Codeless: charges have no code to show. They are paid where the provider shows
+	// them, and can be taken over by an Intent's Checkout.
+	Codeless bool
 	// CreateTimeout and ReadTimeout bound one call, socket included.
 	CreateTimeout, ReadTimeout time.Duration
 	// Poll is the status schedule after a charge was created.
@@ -121,6 +124,9 @@ type Intent struct {
 	Account string
 	Key     string
 	Payer   Payer
+	// Checkout is the token of a charge that was made elsewhere and is to be taken
+	// over instead of making one; only where Caps say Codeless.
+	Checkout redact.Secret
 }
 
 // Payer is who pays, as far as the provider demands to know. Fields come from
@@ -130,6 +136,7 @@ type Payer struct {
 	Document redact.Document // CPF or CNPJ, digits (CNPJ may hold letters)
 	Email    redact.Email
 	Address  redact.Text
+	District redact.Text // bairro
 	City     redact.Text
 	State    string      // two letters
 	Postcode redact.Text // CEP, 8 digits
@@ -140,6 +147,8 @@ type Ref struct {
 	Charge     string // our charge id
 	Attempt    int
 	ProviderID string
+	// Token is that of the Charge; empty: it has none, or it was lost.
+	Token redact.Secret
 }
 
 // Status is a provider's word, mapped.
@@ -169,6 +178,10 @@ type Charge struct {
 	EndToEnd string
 	// BRCode is the payable text, verified by the adapter; empty in status answers.
 	BRCode string
+	// Token is what it takes to ask about the charge, where the provider gives one
+	// out at its creation. It opens the charge to whoever has it and is kept apart
+	// from the ledger.
+	Token redact.Secret
 	// ExpiresAt is the provider's own expiry, as it said or as it was told at
 	// creation; zero: neither.
 	ExpiresAt time.Time

@@ -39,14 +39,20 @@ func (t *Terminal) start(r Request, reply func(charge.ID, error)) {
 	case taken && r.Reference == "":
 		reply("", ErrScreenTaken)
 		return
+	case r.Checkout != "" && !t.cfg.Routes[m.Route].Caps().Codeless:
+		reply("", fmt.Errorf("%w: provider %s makes charges with codes, and has no checkouts", ErrCheckout, m.Route))
+		return
 	}
 	id := charge.ID(t.ids.Next(t.clock.Wall()))
-	l := &live{payer: r.Payer, desc: r.Description, began: t.clock.Up()}
+	l := &live{payer: r.Payer, desc: r.Description, token: r.Checkout, began: t.clock.Up()}
 	created := charge.CreatedFact{
 		Charge: id, Merchant: m.ID, Route: m.Route, Account: m.Account, Amount: r.Amount,
 		Expiry: int(cmp.Or(r.Expiry, t.cfg.Expiry) / time.Second), Source: r.Source, Reference: r.Reference, Present: r.Present,
 	}
-	facts, own := t.offline(created)
+	facts, own := []charge.Fact{created}, ""
+	if r.Checkout == "" {
+		facts, own = t.offline(created)
+	}
 	d, err := decide("start charge", l, facts...)
 	if err != nil {
 		reply("", err)
@@ -57,11 +63,14 @@ func (t *Terminal) start(r Request, reply func(charge.ID, error)) {
 		d.reference = newReference(asked, id)
 		d.reference.known = taken
 	}
-	if p := fromPayer(r.Payer); p != (privatePayer{}) || r.Description != "" {
-		d.private = &private{Description: r.Description, Payer: p}
+	if p := fromPayer(r.Payer); p != (privatePayer{}) || r.Description != "" || r.Checkout != "" {
+		d.private = &private{Description: r.Description, Payer: p, Token: r.Checkout.Reveal()}
+	}
+	if r.Checkout != "" {
+		d.checkout = newCheckout(r.Checkout, id)
 	}
 	if own != "" {
-		t.payable(d, l, own, l.began+d.next.ExpiryDuration())
+		t.payable(d, l, providers.Charge{BRCode: own}, l.began+d.next.ExpiryDuration())
 	}
 	before := t.session
 	if r.Present && !taken {
@@ -77,7 +86,7 @@ func (t *Terminal) start(r Request, reply func(charge.ID, error)) {
 		_, callers := errors.AsType[callersError](err)
 		switch {
 		case !r.Present || taken:
-		case ok || callers || errors.Is(err, ErrReference):
+		case ok || callers || errors.Is(err, ErrReference) || errors.Is(err, ErrCheckout):
 			t.session = before // no matter of the person in front of it
 		default:
 			t.session.fail(t.clock.Up(), storeCode(err))
@@ -107,7 +116,7 @@ func (t *Terminal) send(l *live) {
 	route := t.route(l.charge)
 	in := providers.Intent{
 		ID: string(l.charge.ID), Attempt: last.N, Amount: l.charge.Amount, Expiry: l.charge.ExpiryDuration(),
-		Description: l.desc, Account: l.charge.Account, Key: m.Key, Payer: l.payer,
+		Description: l.desc, Account: l.charge.Account, Key: m.Key, Payer: l.payer, Checkout: l.token,
 	}
 	t.call(t.acts, t.urgent, route.Caps().CreateTimeout, func(ctx context.Context) input {
 		sent := t.clock.Up()
@@ -164,16 +173,18 @@ func (t *Terminal) answered(l *live, n int, sent time.Duration, a providers.Char
 		if len(a.Warnings) > 0 {
 			t.log.Warn("the provider's code breaks rules and is shown all the same", "charge", l.charge.ID, "warnings", a.Warnings)
 		}
-		t.payable(d, l, a.BRCode, sent+l.charge.ExpiryDuration())
+		t.payable(d, l, a, sent+l.charge.ExpiryDuration())
 	})
 }
 
-// payable adds to a decision the code by which its charge is paid, until a
-// deadline.
-func (t *Terminal) payable(d *decision, l *live, code string, deadline time.Duration) {
-	d.private = &private{Code: code, Description: l.desc, Payer: fromPayer(l.payer)}
+// payable adds to a decision how its charge is paid, until a deadline: by a code, or
+// elsewhere.
+func (t *Terminal) payable(d *decision, l *live, a providers.Charge, deadline time.Duration) {
+	d.private = &private{
+		Code: a.BRCode, Token: cmp.Or(a.Token, l.token).Reveal(), Description: l.desc, Payer: fromPayer(l.payer),
+	}
 	d.deadline = deadline
-	if l.cancel || !d.next.Present || t.printer == nil {
+	if l.cancel || !d.next.Present || t.printer == nil || a.BRCode == "" {
 		return
 	}
 	s := slip{Kind: SlipQR, Charge: d.next.ID, Merchant: d.next.Merchant, Amount: d.next.Amount, Copy: 1, Expires: t.wallAt(deadline)}
@@ -228,7 +239,7 @@ func (t *Terminal) find(l *live) {
 				l.watch.asking = false
 				e, refused := errors.AsType[*providers.Error](err)
 				switch {
-				case err == nil && a.BRCode != "":
+				case err == nil && (a.BRCode != "" || route.Caps().Codeless):
 					t.answered(l, last.N, l.began, a, nil)
 				case err == nil || refused && e.Kind == providers.NotFound:
 					facts, next := l.charge.Absent(last.N)
@@ -288,7 +299,7 @@ func (t *Terminal) question(l *live) {
 	}
 	ended := t.over(l)
 	route := t.route(l.charge)
-	ref := providers.Ref{Charge: string(l.charge.ID), Attempt: a.N, ProviderID: a.ProviderID}
+	ref := providers.Ref{Charge: string(l.charge.ID), Attempt: a.N, ProviderID: a.ProviderID, Token: l.token}
 	l.watch.asking = true
 	t.call(t.asks, t.line(l), route.Caps().ReadTimeout, func(ctx context.Context) input {
 		ans, err := route.GetCharge(ctx, ref)
@@ -395,7 +406,7 @@ func (t *Terminal) changed(l *live, cause error) {
 			t.observe(Event{Kind: ChargeCreated, Charge: c, Code: l.code})
 			if mine {
 				_, static := c.Static()
-				t.session.pending(static)
+				t.session.pending(static, l.code == "")
 			}
 		}
 	case charge.Paid:

@@ -13,6 +13,7 @@ import (
 	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/queue"
+	"github.com/ssg-safe/agent/redact"
 	"github.com/ssg-safe/agent/store"
 )
 
@@ -37,19 +38,21 @@ type decision struct {
 	issue []slip
 	print *printChange
 
-	// with is the caller's part of the transaction; reference makes a new
-	// charge idempotent.
-	with      func(*bbolt.Tx) error
-	reference *reference
+	// with is the caller's part of the transaction; reference makes a new charge
+	// idempotent, and checkout the only one of what it takes over.
+	with                func(*bbolt.Tx) error
+	reference, checkout *reference
 
 	// then runs on the loop after the commit; refused when it did not happen.
 	then    func(issued []queue.Job)
 	refused func(error)
 }
 
-// private is what must be erasable: the payable code and who pays.
+// private is what must be erasable: the payable code, what opens the charge at its
+// provider, and who pays.
 type private struct {
 	Code        string       `json:"code,omitempty"`
+	Token       string       `json:"token,omitempty"` // a secret: it opens the charge at its provider
 	Description string       `json:"description,omitempty"`
 	Payer       privatePayer `json:"payer,omitzero"`
 }
@@ -59,6 +62,7 @@ type privatePayer struct {
 	Document string `json:"document,omitempty"`
 	Email    string `json:"email,omitempty"`
 	Address  string `json:"address,omitempty"`
+	District string `json:"district,omitempty"`
 	City     string `json:"city,omitempty"`
 	State    string `json:"state,omitempty"`
 	Postcode string `json:"postcode,omitempty"`
@@ -151,7 +155,7 @@ func (t *Terminal) committed(d *decision, closing []charge.ID, issued []queue.Jo
 		if err == nil {
 			l.charge = d.next
 			if d.private != nil {
-				l.code = d.private.Code
+				l.code, l.token = d.private.Code, redact.Secret(d.private.Token)
 			}
 			if d.deadline != 0 {
 				l.deadline, l.known = d.deadline, true
@@ -193,13 +197,18 @@ func (d *decision) write(tx *bbolt.Tx, at ledger.Stamp, closing []charge.ID) ([]
 			return nil, err
 		}
 	}
+	if d.checkout != nil {
+		if err := d.checkout.takeOver(tx); err != nil {
+			return nil, err
+		}
+	}
 	if d.with != nil {
 		if err := d.with(tx); err != nil {
 			return nil, callersError{err}
 		}
 	}
 	for _, f := range d.facts {
-		if a, ok := f.(charge.AttemptFact); ok && a.State == charge.Accepted && d.private != nil {
+		if a, ok := f.(charge.AttemptFact); ok && a.State == charge.Accepted && d.private != nil && d.private.Code != "" {
 			hash, err := ledger.KeyedHash(tx, []byte(d.private.Code))
 			if err != nil {
 				return nil, err
@@ -286,6 +295,6 @@ func unseal(key, row []byte, into any) error {
 func fromPayer(p providers.Payer) privatePayer {
 	return privatePayer{
 		Name: p.Name.Reveal(), Document: p.Document.Reveal(), Email: p.Email.Reveal(), Address: p.Address.Reveal(),
-		City: p.City.Reveal(), State: p.State, Postcode: p.Postcode.Reveal(),
+		District: p.District.Reveal(), City: p.City.Reveal(), State: p.State, Postcode: p.Postcode.Reveal(),
 	}
 }

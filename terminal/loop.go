@@ -43,7 +43,7 @@ func (t *Terminal) step(l *live, up time.Duration) {
 		t.find(l)
 		return
 	}
-	if mine && t.session.state == display.QR && (l.cancel || l.known && up >= l.deadline) {
+	if mine && t.session.waits() && (l.cancel || l.known && up >= l.deadline) {
 		_, static := l.charge.Static()
 		switch {
 		case static && !l.cancel: // nobody knows, and no verdict is to be had
@@ -101,7 +101,7 @@ func (t *Terminal) untilNext() time.Duration {
 			if at, ok := t.due(l); ok {
 				due(at)
 			}
-			if t.session.charge == l.charge.ID && t.session.state == display.QR && l.known {
+			if t.session.charge == l.charge.ID && t.session.waits() && l.known {
 				due(l.deadline)
 			}
 		}
@@ -185,6 +185,7 @@ func (t *Terminal) view() display.View {
 	m, _ := t.merchant(l.charge.Merchant)
 	v.Charge, v.Reference, v.Payee = string(l.charge.ID), shortName(l.charge.ID), m.Name
 	v.Amount = l.charge.Amount
+	v.Codeless = l.code == "" && l.charge.State != charge.Created && t.route(l.charge).Caps().Codeless
 	switch s.state {
 	case display.QR:
 		v.Code, v.Total = l.code, l.charge.ExpiryDuration()

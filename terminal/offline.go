@@ -178,7 +178,7 @@ func (t *Terminal) offline(created charge.CreatedFact) (facts []charge.Fact, cod
 // fallBack gives a charge whose provider cannot be reached a code of the
 // terminal's own; false when it goes on as before.
 func (t *Terminal) fallBack(l *live, err error) bool {
-	if l.cancel || l.charge.State != charge.Created || !unreachable(err) {
+	if l.cancel || l.token != "" || l.charge.State != charge.Created || !unreachable(err) {
 		return false
 	}
 	code, ok := t.ownCode(l.charge)
@@ -192,7 +192,7 @@ func (t *Terminal) fallBack(l *live, err error) bool {
 		return false
 	}
 	t.log.Warn("the provider cannot be reached: the terminal makes its own code", "charge", l.charge.ID, "err", err)
-	t.payable(d, l, code, t.clock.Up()+l.charge.ExpiryDuration())
+	t.payable(d, l, providers.Charge{BRCode: code}, t.clock.Up()+l.charge.ExpiryDuration())
 	d.then = func([]queue.Job) {
 		l.lookUp = false
 		t.changed(l, err)

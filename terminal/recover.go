@@ -89,10 +89,10 @@ func (t *Terminal) load(tx *bbolt.Tx, id, row []byte) (*live, error) {
 		if err := json.Unmarshal(data, &p); err != nil {
 			return nil, fmt.Errorf("private part of charge %s: %w", c.ID, err)
 		}
-		l.code, l.desc = p.Code, p.Description
+		l.code, l.desc, l.token = p.Code, p.Description, redact.Secret(p.Token)
 		l.payer = providers.Payer{
 			Name: redact.Name(p.Payer.Name), Document: redact.Document(p.Payer.Document), Email: redact.Email(p.Payer.Email),
-			Address: redact.Text(p.Payer.Address), City: redact.Text(p.Payer.City), State: p.Payer.State,
+			Address: redact.Text(p.Payer.Address), District: redact.Text(p.Payer.District), City: redact.Text(p.Payer.City), State: p.Payer.State,
 			Postcode: redact.Text(p.Payer.Postcode),
 		}
 	}
@@ -130,7 +130,7 @@ func (t *Terminal) resume(l *live) {
 		} else if c.Present && t.session.state == display.Idle && up < l.deadline && t.cfg.Routes[c.Route] != nil {
 			t.session.creating(c.ID, c.Amount)
 			_, static := c.Static()
-			t.session.pending(static)
+			t.session.pending(static, l.code == "")
 		}
 		l.watch.start(up, c.State)
 		t.observe(Event{Kind: ChargeResumed, Charge: c, Code: l.code})

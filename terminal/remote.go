@@ -3,6 +3,7 @@ package terminal
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/ssg-safe/agent/charge"
 	"github.com/ssg-safe/agent/ledger"
+	"github.com/ssg-safe/agent/redact"
 )
 
 // What other people ask of the terminal: the fleet, and callers of the local
@@ -126,8 +128,25 @@ func newReference(r Request, id charge.ID) *reference {
 		Payer                 privatePayer
 		Yield                 bool          `json:",omitempty"`
 		Expiry                time.Duration `json:",omitempty"`
-	}{r.Merchant, r.Description, int64(r.Amount), r.Present, fromPayer(r.Payer), r.Yield, r.Expiry})
+		Checkout              string        `json:",omitempty"`
+	}{r.Merchant, r.Description, int64(r.Amount), r.Present, fromPayer(r.Payer), r.Yield, r.Expiry, r.Checkout.Reveal()})
 	return &reference{key: []byte(r.Source + "\x00" + r.Reference), asked: asked, Charge: id}
+}
+
+// newCheckout is the reference of what a charge takes over.
+func newCheckout(token redact.Secret, id charge.ID) *reference {
+	sum := sha256.Sum256([]byte(token.Reveal()))
+	return &reference{key: append([]byte("\x00checkout\x00"), sum[:]...), Charge: id}
+}
+
+// takeOver claims a checkout, or fails with ErrCheckout: two charges must not count
+// one payment.
+func (r *reference) takeOver(tx *bbolt.Tx) error {
+	err := r.claim(tx)
+	if known, ok := errors.AsType[knownReference](err); ok {
+		return fmt.Errorf("%w: it is that of charge %s", ErrCheckout, known.id)
+	}
+	return err
 }
 
 // knownReference says that the charge exists already.

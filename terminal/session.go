@@ -12,7 +12,7 @@ import (
 // pure. It never decides about money: it follows committed facts, and asks the
 // loop for what the keys want.
 //
-//	starting → idle ⇄ amount → creating → qr → verifying | held
+//	starting → idle ⇄ amount → creating → qr | elsewhere → verifying | held
 //	           idle ← paid | expired | cancelled | error | unavailable | held
 type session struct {
 	state  display.State
@@ -46,7 +46,7 @@ const (
 // free reports whether a new charge may take the screen.
 func (s *session) free() bool {
 	switch s.state {
-	case display.Starting, display.Amount, display.Creating, display.QR, display.Verifying:
+	case display.Starting, display.Amount, display.Creating, display.QR, display.Elsewhere, display.Verifying:
 		return false
 	}
 	return !s.halted
@@ -79,7 +79,7 @@ func (s *session) key(k display.Key, up time.Duration, lowest, highest money.Amo
 				return begin
 			}
 		}
-	case display.Creating, display.QR:
+	case display.Creating, display.QR, display.Elsewhere:
 		switch {
 		case k.Kind == display.Cancel:
 			return stop
@@ -108,11 +108,18 @@ func (s *session) creating(id charge.ID, a money.Amount) {
 	*s = session{state: display.Creating, charge: id, amount: a}
 }
 
-// pending shows the code; own says that it was made here.
-func (s *session) pending(own bool) {
+// pending shows the code, or that there is none because the charge is paid elsewhere;
+// own says that the code was made here.
+func (s *session) pending(own, elsewhere bool) {
 	s.enter(display.QR, 0)
+	if elsewhere {
+		s.enter(display.Elsewhere, 0)
+	}
 	s.own = own
 }
+
+// waits reports whether a payer is expected to pay.
+func (s *session) waits() bool { return s.state == display.QR || s.state == display.Elsewhere }
 
 // held shows that a payment will be found later.
 func (s *session) held(up time.Duration) {

@@ -60,6 +60,7 @@ import (
 	"github.com/ssg-safe/agent/pix"
 	"github.com/ssg-safe/agent/printer"
 	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/redact"
 	"github.com/ssg-safe/agent/store"
 )
 
@@ -132,6 +133,9 @@ type Request struct {
 	Source      string // who asks: keypad, api, demo
 	// Expiry is how long the code may be paid; 0 is the configured time.
 	Expiry time.Duration
+	// Checkout is the token of a charge that was made elsewhere and is taken over;
+	// empty: one is made. Each is taken over once.
+	Checkout redact.Secret
 	// Present puts the charge on the kiosk's screen and prints its code. Yield
 	// makes it without both, instead of not at all, when the screen is taken.
 	Present, Yield bool
@@ -155,6 +159,8 @@ var (
 	ErrMerchant = errors.New("unknown merchant")
 	// ErrReference: the reference names a charge that was asked for otherwise.
 	ErrReference = errors.New("the reference is taken by another charge")
+	// ErrCheckout: the checkout is another charge's, or its provider has none.
+	ErrCheckout = errors.New("the checkout cannot be taken over")
 	// ErrNoCharge: there is no such charge in this ledger (any more).
 	ErrNoCharge = errors.New("no such charge")
 )
@@ -258,7 +264,8 @@ type input func()
 // about it right now.
 type live struct {
 	charge charge.Charge
-	code   string // payable text, "" before it is known
+	code   string        // payable text, "" before it is known, and where there is none
+	token  redact.Secret // what it takes to ask about it, where it takes something
 	payer  providers.Payer
 	desc   string
 	// began is when it was recorded (-1: in an earlier boot), deadline when its

@@ -119,6 +119,7 @@ var refusals = []struct {
 	{terminal.ErrAmount, localapi.AmountRefused},
 	{terminal.ErrMerchant, localapi.MerchantUnknown},
 	{terminal.ErrReference, localapi.ReferenceTaken},
+	{terminal.ErrCheckout, localapi.CheckoutRefused},
 	{terminal.ErrNoCharge, localapi.ChargeNotFound},
 	{terminal.ErrNoPrinter, localapi.NoPrinter},
 	{terminal.ErrNothingToPrint, localapi.NothingToPrint},
@@ -148,7 +149,7 @@ func refused(err error) error {
 func (f *front) Start(ctx context.Context, o localapi.Order) (charge.ID, error) {
 	id, err := f.terminal.Start(ctx, terminal.Request{
 		Merchant: o.Merchant, Amount: o.Amount, Payer: providers.Payer(o.Payer), Description: o.Description,
-		Reference: o.Reference, Source: o.Source, Expiry: o.Expiry,
+		Reference: o.Reference, Source: o.Source, Expiry: o.Expiry, Checkout: o.Checkout,
 		Present: o.Present != localapi.PresentNever, Yield: o.Present == localapi.PresentIfFree,
 	})
 	return id, refused(err)

@@ -99,7 +99,7 @@ type ProviderConfig struct {
 	// What merchants call it in provider = "…".
 	Name string `toml:"name" required:"true" example:"ssg"`
 	// Which provider it is.
-	Type string `toml:"type" required:"true" example:"ssg" oneof:"ssg bacen bspay bspaybr"`
+	Type string `toml:"type" required:"true" example:"ssg" oneof:"ssg bacen bspay bspaybr basspago"`
 	// The base address of its interface, path and all. Bacen: empty where the
 	// profile knows it.
 	URL string `toml:"url"`
@@ -133,6 +133,8 @@ type ProviderConfig struct {
 	Bspay *BspayConfig `toml:"bspay"`
 	// Settings of Bspaybr and its relatives.
 	Bspaybr *BspaybrConfig `toml:"bspaybr"`
+	// Settings of Bass Pago's Paycheckout.
+	Basspago *BasspagoConfig `toml:"basspago"`
 }
 
 // PayerConfig is what is sent as the payer when the charge does not name one.
@@ -147,6 +149,8 @@ type PayerConfig struct {
 	Email redact.Email `toml:"email" max:"255"`
 	// Street and number.
 	Address redact.Text `toml:"address" max:"255"`
+	// District (bairro).
+	District redact.Text `toml:"district" max:"255"`
 	// City.
 	City redact.Text `toml:"city" max:"255"`
 	// Two capital letters, such as "SP".

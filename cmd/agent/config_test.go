@@ -71,7 +71,7 @@ func loadExample(t *testing.T, path string, change func(string) string) (Config,
 	secrets := t.TempDir()
 	for name, text := range map[string]string{
 		"ssg.secret": testSecret, "mqtt.password": testSecret, "bacen.secret": testSecret, "bacen.app_key": testSecret, "bspay.secret": testSecret,
-		"bspaybr.secret": testSecret, "bspaybr.key": testSecret,
+		"bspaybr.secret": testSecret, "bspaybr.key": testSecret, "basspago.secret": testSecret,
 		"api-pdv.token": strings.Repeat("0123456789abcdef", 4), "facade-cofre.secret": strings.Repeat("fedcba9876543210", 4), "operator-12.pin": demoHash,
 		"bacen.pem": clientPair(t, 365*24*time.Hour),
 	} {
@@ -108,6 +108,7 @@ func TestExamples(t *testing.T) {
 		"../../configs/local-api.toml":    nil,
 		"../../configs/bank-pix-api.toml": nil,
 		"../../configs/bspay.toml":        nil,
+		"../../configs/basspago.toml":     nil,
 		"../../configs/bspaybr.toml":      {"provider[0].client_secret: whoever takes it from this terminal can send the account's money away"},
 	}
 	files := examples(t)

@@ -53,6 +53,10 @@ With --headless there is no screen: what an earlier run left open is finished,
 then --charges charges are made, paid and printed, the hub gets the ledger, and
 the demo ends.
 
+With --provider basspago nothing has a code: the demo's shop opens checkouts, which
+the terminal takes over by their tokens, follows, and prints the receipts of; there
+are no QR codes, neither as events nor as slips.
+
 Everything lies under --dir, the simulator's ledger and the printer's paper
 included. Kill it at any moment and start it again: nothing is lost and nothing
 is doubled.
@@ -129,17 +133,15 @@ func runDemo(ctx context.Context, g *globals, f demoFlags) error {
 	}
 	clock := device.NewClock(buildTime())
 	transport := http.RoundTripper(providers.NewTransport(clock.Wall))
-	var payer codePayer
+	var sim simulator // nil: one that is served elsewhere
 	if f.sim == "" {
-		sim, err := openDemoSim(dir, f, kind, log)
-		if err != nil {
+		if sim, err = openDemoSim(dir, f, kind, log); err != nil {
 			return err
 		}
 		defer sim.Close()
 		transport = providers.Memory(sim)
-		payer, _ = sim.(codePayer)
 	} else {
-		cfg.Providers[0].URL = f.sim
+		cfg.Providers[0].URL = f.sim + kind.sim.path
 	}
 	line := &cuttable{next: transport}
 	w := &wiring{cfg: cfg, log: log, clock: clock, screen: display.Options{
@@ -171,7 +173,7 @@ func runDemo(ctx context.Context, g *globals, f demoFlags) error {
 	defer h.store.Close()
 	w.beside, w.dial = h.components(), h.dial
 	w.enrol = func(c *FleetConfig, id device.Identity) error { return h.enrol(ctx, c, id) }
-	d := newDriver(f, out, paper, line, h, payer)
+	d := newDriver(f, out, paper, line, h, sim, routes[kind.name].Caps().Codeless)
 	w.observe, w.drawn = d.observe, d.drawn
 	if f.charges > 0 {
 		w.drive = d.drive

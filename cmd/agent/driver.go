@@ -33,14 +33,20 @@ type driver struct {
 	line  *cuttable
 	hub   *demoHub
 	payer codePayer // nil: codes that no provider made are paid by nobody
+	shop  shopper   // nil: the terminal makes all charges itself
+	// codeless: charges are shown and printed without codes.
+	codeless bool
 
 	mu      sync.Mutex // guards waiting
 	waiting []any
 	wake    chan struct{}
 }
 
-func newDriver(f demoFlags, out io.Writer, paper *emulator.Printer, line *cuttable, hub *demoHub, payer codePayer) *driver {
-	return &driver{flags: f, out: out, paper: paper, line: line, hub: hub, payer: payer, wake: make(chan struct{}, 1)}
+func newDriver(f demoFlags, out io.Writer, paper *emulator.Printer, line *cuttable, hub *demoHub, sim any, codeless bool) *driver {
+	d := &driver{flags: f, out: out, paper: paper, line: line, hub: hub, codeless: codeless, wake: make(chan struct{}, 1)}
+	d.payer, _ = sim.(codePayer)
+	d.shop, _ = sim.(shopper)
+	return d
 }
 
 // The events of the contract. Amounts are centavos.
@@ -119,7 +125,9 @@ type progress struct {
 	created, shown, paid, qr, receipt, ended bool
 }
 
-func (p *progress) done() bool { return p.ended || p.paid && p.qr && p.receipt }
+func (d *driver) done(p *progress) bool {
+	return p.ended || p.paid && (p.qr || d.codeless) && p.receipt
+}
 
 // patience bounds how long one charge may take.
 const patience = 60 * time.Second
@@ -149,7 +157,7 @@ func (d *driver) drive(ctx context.Context, t *terminal.Terminal, st *store.Stor
 		if p.paid {
 			sum.Paid++
 		}
-		if p.qr && p.receipt {
+		if (p.qr || d.codeless) && p.receipt {
 			sum.Printed++
 		}
 	}
@@ -182,17 +190,24 @@ func (d *driver) charge(ctx context.Context, t *terminal.Terminal, i int, all ma
 		cut = false
 		d.cut()
 	}
-	id, err := t.Start(ctx, terminal.Request{Amount: amount, Source: "demo", Present: true})
+	r := terminal.Request{Amount: amount, Source: "demo", Present: true}
+	var err error
+	if d.shop != nil {
+		if r.Checkout, err = d.shop.Shop(amount); err != nil {
+			return "", fmt.Errorf("charge %d: %w", i+1, err)
+		}
+	}
+	id, err := t.Start(ctx, r)
 	for errors.Is(err, terminal.ErrScreenTaken) || errors.Is(err, terminal.ErrBusy) {
 		if err = d.next(ctx, all, 200*time.Millisecond); err == nil {
-			id, err = t.Start(ctx, terminal.Request{Amount: amount, Source: "demo", Present: true})
+			id, err = t.Start(ctx, r)
 		}
 	}
 	if err != nil {
 		return "", fmt.Errorf("charge %d: %w", i+1, err)
 	}
 	p := follow(all, id)
-	for !p.done() {
+	for !d.done(p) {
 		if err := d.next(ctx, all, 0); err != nil {
 			return "", fmt.Errorf("charge %s took too long: %w", id, err)
 		}
@@ -333,7 +348,11 @@ func (d *driver) tell(e any) error {
 	line := ""
 	switch e := e.(type) {
 	case createdEvent:
-		line = fmt.Sprintf("%s  %s  code made by %s", e.Charge, e.Amount.BRL(), e.Provider)
+		what := "code made by"
+		if e.BRCode == "" {
+			what = "to be paid at"
+		}
+		line = fmt.Sprintf("%s  %s  %s %s", e.Charge, e.Amount.BRL(), what, e.Provider)
 	case paidEvent:
 		line = fmt.Sprintf("%s  %s  paid (evidence grade %s)", e.Charge, e.Amount.BRL(), e.Grade)
 	case endedEvent:

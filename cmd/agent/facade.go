@@ -13,6 +13,7 @@ import (
 	"github.com/ssg-safe/agent/internal/config"
 	"github.com/ssg-safe/agent/localapi"
 	"github.com/ssg-safe/agent/localapi/facade"
+	"github.com/ssg-safe/agent/providers/basspago"
 	"github.com/ssg-safe/agent/zone"
 )
 
@@ -134,12 +135,15 @@ func (c FacadeConfig) validate(ps *problems, all Config) {
 			ps.fail(at+".account_id", "is not a UUID", "write 8-4-4-4-12 hexadecimal digits: uuidgen")
 		}
 		m, known := all.Merchant(cl.Merchant)
+		p, _ := all.Provider(m.Provider)
 		switch {
 		case cl.Merchant == "": // the schema's business
 		case !known:
 			ps.fail(at+".merchant", "there is no such merchant", "write the id of a [[merchant]]")
 		case m.PixKey == "":
 			ps.fail(at+".merchant", "has no pix_key, which the safe must send", "write the merchant's pix_key")
+		case p.Type == basspago.Name:
+			ps.fail(at+".merchant", "is charged for by a provider without PIX codes, and a code is what a safe asks for", "name a merchant of another provider")
 		}
 	}
 }

@@ -14,9 +14,11 @@ import (
 	"time"
 
 	"github.com/ssg-safe/agent/internal/config"
+	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/providers/policy"
 	"github.com/ssg-safe/agent/providers/simkit"
+	"github.com/ssg-safe/agent/redact"
 	"github.com/ssg-safe/agent/terminal"
 )
 
@@ -24,7 +26,7 @@ import (
 // type = "…" and --provider may say. The first one is the demo's. A new provider
 // is a package below providers and a file here with its row; settings that no
 // other has are a sub-table of [ProviderConfig].
-var families = []family{ssgFamily, bacenFamily, bspayFamily, bspaybrFamily}
+var families = []family{ssgFamily, bacenFamily, bspayFamily, bspaybrFamily, basspagoFamily}
 
 // family is one row.
 type family struct {
@@ -57,6 +59,8 @@ type simulation struct {
 	tokenLife time.Duration
 	// open starts it. A directory that cannot be used is an error.
 	open func(simOptions) (simulator, error)
+	// path is what its interface is below, "" for its root.
+	path string
 	// The credentials that it accepts, a merchant's account, and the host in its
 	// codes ("": its codes have none).
 	clientID, clientSecret, account, locationHost string
@@ -80,6 +84,12 @@ type reporter interface {
 // pays a code once, however often it is shown to him.
 type codePayer interface {
 	PayOnce(code string) error
+}
+
+// shopper is a simulator in which others make charges, too, that the terminal takes
+// over by their tokens.
+type shopper interface {
+	Shop(amount money.Amount) (token redact.Secret, err error)
 }
 
 // simOptions are the options that every simulator has.
@@ -155,7 +165,7 @@ url = %q
 allow_insecure_http = true # the simulator is on this machine
 client_id = %q
 client_secret = { env = %q }
-`, name, f.name, url, f.sim.clientID, simSecret)
+`, name, f.name, url+f.sim.path, f.sim.clientID, simSecret)
 	if locationHost != "" {
 		fmt.Fprintf(&b, "allowed_hosts = [%q]\n", locationHost)
 	}
@@ -264,18 +274,26 @@ func (ps *problems) adapter(err error, at string, names map[string]string) {
 // remote warns of what works with a provider but should not stay. False: it is on
 // this machine, a simulator, or a proxy that is not our business.
 func (ps *problems) remote(p ProviderConfig, at string) bool {
-	u, err := url.Parse(p.URL)
-	if err == nil && isLoopback(u.Hostname()) {
+	if !ps.away(p, at) {
 		return false
-	}
-	if err == nil && u.Scheme == "http" && p.AllowInsecureHTTP {
-		ps.warn(at+".url", "is plain HTTP: anyone on the way can read the credentials and forge payments", "write https://")
 	}
 	if p.BRCodeCheck == "warn" {
 		ps.warn(at+".brcode_check", "payers are shown codes with a wrong checksum, amount or host", `write brcode_check = "strict"`)
 	}
 	if len(p.AllowedHosts) == 0 {
 		ps.warn(at+".allowed_hosts", "is empty: a code may lead anywhere", "list the host that the provider's codes name; `ssg-agent pix decode` shows it")
+	}
+	return true
+}
+
+// away is the part of remote that is not about codes.
+func (ps *problems) away(p ProviderConfig, at string) bool {
+	u, err := url.Parse(p.URL)
+	if err == nil && isLoopback(u.Hostname()) {
+		return false
+	}
+	if err == nil && u.Scheme == "http" && p.AllowInsecureHTTP {
+		ps.warn(at+".url", "is plain HTTP: anyone on the way can read the credentials and forge payments", "write https://")
 	}
 	return true
 }

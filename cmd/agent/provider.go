@@ -30,6 +30,8 @@ var abilities = []struct {
 	{"status", func(terminal.Route) bool { return true }},
 	{"idempotent", func(r terminal.Route) bool { return r.Caps().Idempotent }},
 	{"look-up", func(r terminal.Route) bool { return r.Caps().LookUp }},
+	{"code", func(r terminal.Route) bool { return !r.Caps().Codeless }},
+	{"adopt", can[checkoutReader]},
 	{"cancel", can[providers.Canceller]},
 	{"offline codes", can[providers.StaticFinder]},
 	{"payout", can[payout.Sender]},
@@ -83,6 +85,7 @@ configuration.`,
 	} {
 		cmd.AddCommand(newReportCmd(g, &f, name, short))
 	}
+	cmd.AddCommand(newAdoptCmd(g, &f))
 	cmd.AddCommand(bspayCommands(g, &f)...)
 	return cmd
 }

@@ -1,6 +1,7 @@
 package providertest
 
 import (
+	"errors"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/ssg-safe/agent/charge"
 	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/redact"
 )
 
 // LiveThroughCharges makes some charges, one after the other, as a terminal does at
@@ -33,8 +35,24 @@ func LiveThroughCharges(t *testing.T, rng *rand.Rand, sim Simulator, client func
 			}
 			return got
 		}
+		tokens := map[int]redact.Secret{} // of attempts
 		next := charge.Retry
 		for state().State == charge.Created {
+			if last, _ := state().Last(); next == charge.LookUp {
+				a, err := p.(providers.StatusReader).GetCharge(t.Context(), providers.Ref{Charge: in.ID, Attempt: last.N})
+				e, _ := errors.AsType[*providers.Error](err)
+				var more []charge.Fact
+				switch {
+				case err == nil && (a.BRCode != "" || caps.Codeless):
+					more, next = state().Answer(last.N, a, nil, "hash", caps)
+				case err == nil || e.Kind == providers.NotFound:
+					more, next = state().Absent(last.N)
+				default:
+					time.Sleep(time.Second)
+				}
+				facts = append(facts, more...)
+				continue
+			}
 			if next == charge.Retry && len(facts) > 1 {
 				last, _ := state().Last()
 				facts = append(facts, charge.AttemptFact{Charge: charge.ID(in.ID), N: last.N + 1, State: charge.Sending})
@@ -47,6 +65,7 @@ func LiveThroughCharges(t *testing.T, rng *rand.Rand, sim Simulator, client func
 				p = client()
 				more, next = state().Interrupted(caps)
 			} else {
+				tokens[last.N] = a.Token
 				more, next = state().Answer(last.N, a, err, "hash", caps)
 			}
 			facts = append(facts, more...)
@@ -71,11 +90,11 @@ func LiveThroughCharges(t *testing.T, rng *rand.Rand, sim Simulator, client func
 					t.Fatal(err)
 				}
 			}
-			a, err := p.(providers.StatusReader).GetCharge(t.Context(), providers.Ref{Charge: in.ID, Attempt: accepted.N, ProviderID: accepted.ProviderID})
+			a, err := p.(providers.StatusReader).GetCharge(t.Context(), providers.Ref{Charge: in.ID, Attempt: accepted.N, ProviderID: accepted.ProviderID, Token: tokens[accepted.N]})
 			if err == nil {
 				facts = append(facts, state().Observe(accepted.N, a, "")...)
 			}
-			if s := state().State; s == charge.Paid || s == charge.Expired && asked > pays {
+			if s := state().State; s == charge.Paid || !s.Open() && asked > pays {
 				break
 			}
 			time.Sleep(time.Minute)

@@ -157,7 +157,7 @@ func (w *world) create(n int, amount money.Amount) providers.Charge {
 
 // refTo names a charge as the terminal does.
 func refTo(in providers.Intent, ch providers.Charge) providers.Ref {
-	return providers.Ref{Charge: in.ID, Attempt: in.Attempt, ProviderID: ch.ProviderID}
+	return providers.Ref{Charge: in.ID, Attempt: in.Attempt, ProviderID: ch.ProviderID, Token: ch.Token}
 }
 
 // status asks for a charge that create made; the question has to succeed.
