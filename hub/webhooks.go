@@ -477,12 +477,12 @@ func AboutPayout(tx Tx, r WebhookRecord, payout string) error {
 // GetWebhook returns an event by its number, and the message that told the
 // device, if there was one and it is kept. The error may be [ErrNotFound].
 func GetWebhook(tx Tx, n uint64) (r WebhookRecord, m *Message, err error) {
-	r, err = get[WebhookRecord](tx, KindWebhook, webhookKey(n))
-	if err != nil {
-		return r, nil, fmt.Errorf("webhook %d: %w", n, err)
+	r, known, err := find[WebhookRecord](tx, KindWebhook, webhookKey(n))
+	if err == nil && !known {
+		err = fmt.Errorf("webhook %d: %w", n, ErrNotFound)
 	}
-	if r.Hint == "" {
-		return r, nil, nil
+	if err != nil || r.Hint == "" {
+		return r, nil, err
 	}
 	found, known, err := find[Message](tx, KindMessage, r.Device+"/"+r.Hint)
 	if err != nil || !known {

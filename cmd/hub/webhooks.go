@@ -148,6 +148,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 				return err
 			})
 			switch {
+			case errors.Is(err, hub.ErrNotFound):
+				return fmt.Errorf("%w; it never was, or is older than 90 days: ssg-hub webhook list", err)
 			case err != nil:
 				return err
 			case asJSON:

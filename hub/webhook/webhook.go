@@ -188,6 +188,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("webhook: %w", err)
 	}
+	s.log.Info("webhooks", "addr", l.Addr().String(), "tls", s.tls != nil, "sources", len(s.sources))
 	var sweeper sync.WaitGroup
 	defer sweeper.Wait()
 	ctx, cancel := context.WithCancel(ctx)
@@ -326,8 +327,17 @@ func vouched(state *tls.ConnectionState, roots *x509.CertPool) bool {
 	return err == nil
 }
 
+// refuse answers, and says so in the log once a minute: a provider that is refused
+// is a secret that is wrong, or a clock.
 func (s *Server) refuse(w http.ResponseWriter, source string, why Refusal) {
-	s.count(source, func(c *Stats) { c.refuse(why) })
+	quiet := source == nobody // anybody on the internet
+	s.count(source, func(c *Stats) {
+		quiet = quiet || c.LastReason == why && time.Since(c.LastRefused) < time.Minute
+		c.refuse(why)
+	})
+	if !quiet {
+		s.log.Warn("webhook refused", "source", source, "reason", string(why))
+	}
 	w.WriteHeader(http.StatusForbidden)
 }
 
