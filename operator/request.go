@@ -87,9 +87,12 @@ type (
 	// SlipList has the last charges with a slip, newest first.
 	SlipList []Slip
 	// Standing is what waits, and what was made and released without the provider.
+	// Tickets are the most urgent of so many that are open, so many of them overdue.
 	Standing struct {
-		Open              []Open
-		Pending, Released Tally
+		Open                  []Open
+		Pending, Released     Tally
+		Tickets               []Ticket
+		OpenTickets, Overdues int
 	}
 	// LetterList has the slips that a person must decide about.
 	LetterList []Letter
@@ -139,6 +142,14 @@ type Open struct {
 	Amount            money.Amount
 	Made              time.Time
 	Offline, Released bool
+}
+
+// Ticket is a difference between ledger and provider that a person must deal with.
+type Ticket struct {
+	ID       string
+	Amount   money.Amount // what came, or else was asked for
+	Deadline time.Time
+	Overdue  bool
 }
 
 // Tally sums up charges; Oldest is the age of the oldest.

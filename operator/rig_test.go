@@ -141,6 +141,8 @@ func sample(w What) Answer {
 		case Waiting:
 			return Standing{
 				Pending: Tally{3, 370368, 125 * time.Minute}, Released: Tally{1, 12345, 72 * time.Hour},
+				Tickets:     []Ticket{{"T1A2B3C4D5", 123456, noon.Add(-time.Hour), true}, {"T0A2B3C4D6", 100, noon.Add(48 * time.Hour), false}},
+				OpenTickets: 2, Overdues: 1,
 				Open: []Open{
 					{"T0012026030912000000ABCDE", 123456, noon, true, true},
 					{"T0012026030912000000ABCDF", 123456, noon, true, false},

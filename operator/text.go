@@ -21,6 +21,7 @@ type texts struct {
 	noSlips, askFirst, askCopy        string
 	printing, printingCopy, settled   string
 	unfound, released, openCharges    string
+	tickets, overdues, until          string
 	online, offline, left             string
 	noLetters, unsure, unprinted      string
 	printIt, printCopy, giveUp        string
@@ -69,6 +70,7 @@ var portuguese = texts{
 	noSlips: "Nenhuma cobrança com papel a imprimir.", askFirst: "Imprimir o comprovante?", askCopy: "Imprimir a %dª via?",
 	printing: "Enviado à impressora: NSU %06d.", printingCopy: "Enviado à impressora: NSU %06d, %dª via.", settled: "Feito.",
 	unfound: "A confirmar", released: "Liberado sem confirmação", openCharges: "Cobranças abertas",
+	tickets: "Tíquetes", overdues: "%d, vencidos: %d", until: "até %s",
 	online: "aguarda", offline: "sem conexão", left: "liberada",
 	noLetters: "Nenhum papel espera uma decisão.",
 	unsure:    "Pode ter saído. Confira o papel antes de decidir.", unprinted: "Não saiu.",
@@ -110,6 +112,7 @@ var english = texts{
 	noSlips: "No charge has a slip to print.", askFirst: "Print the receipt?", askCopy: "Print copy %d?",
 	printing: "Sent to the printer: NSU %06d.", printingCopy: "Sent to the printer: NSU %06d, copy %d.", settled: "Done.",
 	unfound: "To confirm", released: "Released unconfirmed", openCharges: "Open charges",
+	tickets: "Tickets", overdues: "%d, overdue: %d", until: "by %s",
 	online: "waits", offline: "offline", left: "released",
 	noLetters: "No slip waits for a decision.",
 	unsure:    "It may be on the paper. Look before you decide.", unprinted: "It was not printed.",

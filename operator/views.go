@@ -82,7 +82,18 @@ func (m *Menu) standing(s Standing) screen {
 	groups := Sheet{
 		{sum(m.t.unfound, s.Pending)},
 		{sum(m.t.released, s.Released)},
+		{{Name: m.t.tickets, Value: fmt.Sprint(s.OpenTickets), Tone: cautionIf(s.OpenTickets > 0)}},
 		{{Name: m.t.openCharges, Value: fmt.Sprint(len(s.Open))}},
+	}
+	if s.Overdues > 0 {
+		groups[2][0] = display.PageLine{Name: m.t.tickets, Value: fmt.Sprintf(m.t.overdues, s.OpenTickets, s.Overdues), Tone: display.Bad}
+	}
+	for _, t := range s.Tickets {
+		l := display.PageLine{Name: t.ID, Value: t.Amount.BRL() + " " + fmt.Sprintf(m.t.until, t.Deadline.In(m.cfg.Zone).Format("02/01")), Tone: display.Caution}
+		if t.Overdue {
+			l.Tone = display.Bad
+		}
+		groups = append(groups, []display.PageLine{l})
 	}
 	for _, o := range s.Open {
 		what := m.t.online
@@ -95,6 +106,13 @@ func (m *Menu) standing(s Standing) screen {
 		groups = append(groups, []display.PageLine{{Name: m.at(o.Made), Value: o.Amount.BRL() + " " + what}})
 	}
 	return newSheet(m.t.views[Waiting], groups)
+}
+
+func cautionIf(b bool) display.Tone {
+	if b {
+		return display.Caution
+	}
+	return display.Neutral
 }
 
 // letters lists the slips that wait for a decision.

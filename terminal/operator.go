@@ -14,18 +14,22 @@ import (
 	"github.com/ssg-safe/agent/display"
 	"github.com/ssg-safe/agent/exposure"
 	"github.com/ssg-safe/agent/ledger"
+	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/operator"
 	"github.com/ssg-safe/agent/queue"
 	"github.com/ssg-safe/agent/store"
+	"github.com/ssg-safe/agent/ticket"
 )
 
 // What package operator's menu asks of the loop. The menu lies over the idle screen:
 // whatever else takes the screen closes it (see work).
 
-// menuSlips is how many charges the menu lists, of the newest menuCharges.
+// menuSlips is how many charges the menu lists, of the newest menuCharges;
+// menuTickets how many tickets, of the most urgent.
 const (
 	menuSlips   = 25
 	menuCharges = 50
+	menuTickets = 20
 	// inspectLimit bounds what is read about the terminal for the menu.
 	inspectLimit = 45 * time.Second
 )
@@ -255,6 +259,9 @@ func (t *Terminal) readStanding(ctx context.Context) (operator.Answer, error) {
 		return operator.Tally{Count: a.Count, Sum: a.Sum, Oldest: max(0, t.clock.Wall().Sub(a.Oldest))}
 	}
 	s := operator.Standing{Pending: tally(out.Pending), Released: tally(out.Released)}
+	if err := t.store.View(func(tx *bbolt.Tx) error { return readTickets(tx, t.clock.Wall(), &s) }); err != nil {
+		return nil, err
+	}
 	for _, r := range open {
 		_, static := r.Charge.Static()
 		s.Open = append(s.Open, operator.Open{
@@ -262,6 +269,28 @@ func (t *Terminal) readStanding(ctx context.Context) (operator.Answer, error) {
 		})
 	}
 	return s, nil
+}
+
+// readTickets adds the tickets that are open.
+func readTickets(tx *bbolt.Tx, now time.Time, s *operator.Standing) error {
+	open, err := ticket.List(tx, false)
+	s.Tickets, s.OpenTickets, s.Overdues = nil, len(open), 0
+	for _, t := range open {
+		if t.Overdue(now) {
+			s.Overdues++
+		}
+		if len(s.Tickets) == menuTickets {
+			continue
+		}
+		out := operator.Ticket{ID: t.ID, Deadline: t.Deadline, Overdue: t.Overdue(now)}
+		for _, a := range []*money.Amount{t.Charged, t.Ledger, t.Received} {
+			if a != nil {
+				out.Amount = *a
+			}
+		}
+		s.Tickets = append(s.Tickets, out)
+	}
+	return err
 }
 
 // readLetters are the dead letters of the spool.

@@ -18,7 +18,9 @@ import (
 	"github.com/ssg-safe/agent/operator"
 	"github.com/ssg-safe/agent/operator/pin"
 	"github.com/ssg-safe/agent/printer"
+	"github.com/ssg-safe/agent/store"
 	"github.com/ssg-safe/agent/terminal"
+	"github.com/ssg-safe/agent/ticket"
 )
 
 // quickHash is of 407193, with the least parameters there are: tests need no
@@ -145,6 +147,40 @@ func TestOperatorMenu(t *testing.T) {
 	})
 }
 
+// TestOperatorStanding: what waits is on the page, tickets too.
+func TestOperatorStanding(t *testing.T) {
+	bubble(t, func(r *rig) {
+		withMenu(r)
+		if _, err := r.term.Start(r.Context(), terminal.Request{Amount: 700, Source: "api"}); err != nil {
+			t.Fatal(err)
+		}
+		at := ledger.Stamp{Wall: r.clock.Wall(), Boot: "boot-1", Quality: ledger.Synced}
+		charged := money.Amount(4200)
+		op := store.Op{Name: "ticket", Do: func(tx *bbolt.Tx) error {
+			_, _, err := ticket.Open(tx, at, "terminal", "x/y", ticket.Ticket{
+				Kind: "unknown_payment", Provider: "fake", Charged: &charged, Owner: "finance", Opened: at.Wall, Deadline: at.Wall.Add(-time.Hour),
+			})
+			return err
+		}}
+		if err := r.store.Commit(r.Context(), op); err != nil {
+			t.Fatal(err)
+		}
+		r.press(login + "2")
+		page := r.page()
+		page2 := page
+		if len(page.Keys) > 1 {
+			r.press("9")
+			page2 = r.page()
+		}
+		text := fmt.Sprintf("%+v %+v", page.Lines, page2.Lines)
+		for _, want := range []string{"Tíquetes Value:1, vencidos: 1", charged.BRL(), money.Amount(700).BRL() + " aguarda", "Cobranças abertas Value:1"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("no %q in %s", want, text)
+			}
+		}
+	})
+}
+
 // TestOperatorDeadLetter: a slip that may be on the paper is printed as a copy, or
 // given up, by whoever logged in.
 func TestOperatorDeadLetter(t *testing.T) {
@@ -243,6 +279,37 @@ func TestChargeClosesMenu(t *testing.T) {
 			r.shows(display.Amount)
 		})
 	}
+}
+
+// TestPINIsCheckedOffTheLoop: a charge is recorded while a slow hash is computed,
+// and a right PIN that is known only when the charge has the screen is no log-in.
+func TestPINIsCheckedOffTheLoop(t *testing.T) {
+	bubble(t, func(r *rig) {
+		withMenu(r)
+		slow, err := pin.Parse("$argon2id$v=19$m=65536,t=4,p=1$c2FsdHNhbHRzYWx0c2FsdA$NRgF8UET35ETjvWDWr4UsJ+OqYBHErrellXt+CccEXU")
+		if err != nil {
+			t.Fatal(err)
+		}
+		edit := r.edit
+		r.edit = func(c *terminal.Config) {
+			edit(c)
+			c.Operators.Operators[0].PIN = slow
+		}
+		r.restart(false)
+		r.press(login[:len(login)-1])
+		r.term.Key(display.Key{Kind: display.Confirm})
+		if _, err := r.term.Start(r.Context(), terminal.Request{Amount: 500, Source: "api", Present: true}); err != nil {
+			t.Fatal(err)
+		}
+		if v := r.screen.last(); v.State == display.Operator || v.State == display.Idle {
+			t.Errorf("the charge is recorded, and the screen shows %s", v.State)
+		}
+		synctest.Wait()
+		r.shows(display.QR)
+		if got := r.entriesOf("operator."); len(got) != 0 {
+			t.Errorf("the charge waited for the PIN: %v", got)
+		}
+	})
 }
 
 // TestChordIsHarmless: typed by a payer it charges nothing, and where there are no
