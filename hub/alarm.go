@@ -26,6 +26,7 @@ const (
 	AlarmCounter    = "counter"       // a device says it accepted counters that the hub never gave
 	AlarmPayout     = "payout"        // money that left, or not, and nobody knows
 	AlarmTicket     = "ticket"        // something that a person has to do by hand
+	AlarmDifference = "difference"    // a terminal's reconciliation found what a person has to deal with
 	AlarmFlood      = "device.events" // a device reports more than is kept
 
 	AlarmWebhookUnknown   = "webhook.unknown"   // a provider reports an event that this version does not know
@@ -109,6 +110,16 @@ func Alarms(tx Tx, all bool) ([]Alarm, error) {
 		}
 	}
 	return list, nil
+}
+
+// ackAbout notes that somebody took care of the alarm about a subject; there need
+// be none.
+func ackAbout(tx Tx, device, kind, subject, by string) error {
+	id, known, err := find[uint64](tx, KindAlarmKey, device+"/"+kind+"/"+subject)
+	if err != nil || !known {
+		return err
+	}
+	return AckAlarm(tx, id, by)
 }
 
 // AckAlarm notes that somebody takes care of an alarm. The next time it happens

@@ -7,6 +7,7 @@ import (
 
 	"github.com/ssg-safe/agent/fleet/wire"
 	"github.com/ssg-safe/agent/ledger"
+	"github.com/ssg-safe/agent/ticket"
 )
 
 // ledger takes a batch: it must continue what is stored, or repeat it.
@@ -290,8 +291,28 @@ func (w *work) store(d *deviceWork, c *chainWork, b *batch) error {
 				return err
 			}
 		}
+		if e.ticket != nil {
+			if err := w.ticket(d, *e.ticket); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
+}
+
+// ticket tells people of a difference that a terminal's reconciliation found, until
+// it is closed there.
+func (w *work) ticket(d *deviceWork, t ticket.Ticket) error {
+	if !t.Closed.IsZero() {
+		return ackAbout(w.tx, d.Name, AlarmDifference, t.ID, t.By)
+	}
+	detail := map[string]string{
+		"kind": t.Kind, "charge": string(t.Charge), "provider": t.Provider, "owner": t.Owner, "deadline": t.Deadline.Format(time.RFC3339),
+	}
+	return w.alarm(Alarm{
+		Device: d.Name, Kind: AlarmDifference, Subject: t.ID, Level: wire.LevelWarn, Detail: detail,
+		Text: "the terminal and its provider differ: a person must look",
+	}, true)
 }
 
 // operation looks whether the entry's operation was recorded before. After a
@@ -308,7 +329,7 @@ func (w *work) operation(d *deviceWork, e *candidate) error {
 	if err != nil || first.At == e.Position {
 		return err
 	}
-	e.pay = nil // it had its effect
+	e.pay, e.ticket = nil, nil // they had their effect
 	if first.Digest == e.Digest {
 		return nil
 	}

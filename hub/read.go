@@ -2,6 +2,7 @@ package hub
 
 import (
 	"bytes"
+	"encoding/json"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"github.com/ssg-safe/agent/charge"
 	"github.com/ssg-safe/agent/fleet/wire"
 	"github.com/ssg-safe/agent/ledger"
+	"github.com/ssg-safe/agent/ticket"
 )
 
 // batch is a wire.Batch whose entries have been looked at.
@@ -30,6 +32,8 @@ type candidate struct {
 	// named is the code of a charge that a provider accepted under a name of its
 	// own.
 	named *charge.AttemptFact
+	// ticket was opened or closed.
+	ticket *ticket.Ticket
 }
 
 // last is the head of the chain after the batch.
@@ -153,6 +157,13 @@ func (c *candidate) read() {
 	// quote.
 	if i := bytes.Index(c.Bytes, []byte(`"},"op":"`)); i >= 0 {
 		c.Digest = sha256.Sum256(c.Bytes[i+len(`"},`):])
+	}
+	if e.Kind == ticket.KindOpened || e.Kind == ticket.KindClosed {
+		var t ticket.Ticket
+		if json.Unmarshal(e.Data, &t) == nil && t.ID != "" { // else it is kept, and tells nobody
+			c.ticket = &t
+		}
+		return
 	}
 	attempt := e.Kind == (charge.AttemptFact{}).Kind()
 	if e.Kind != (charge.PaidFact{}).Kind() && !attempt {

@@ -39,7 +39,8 @@ const (
 	compareOverlap = 2 * time.Hour
 	compareUrgent  = 30 * time.Second
 	// compareLimit bounds one comparison in all, compareVain the wait after failures.
-	compareLimit = 20 * time.Minute
+	// A provider without a list is asked once in two and a half seconds.
+	compareLimit = 2 * time.Hour
 	compareVain  = 2 * time.Minute
 	// ripening is how old what a provider says of a charge must be before it is a
 	// ticket: the two sides are never of the same moment.
@@ -57,14 +58,17 @@ type comparing struct {
 	vain  map[string]int           // by route: failures in a row
 	days  map[string]string        // by route: the day whose long comparison was made
 	now   *pass                    // nil: none is under way
-	asked []*pass                  // by people, oldest first
+	asked []*pass                  // by people and hints, oldest first
+	// hinted is when the newest hint was followed.
+	hinted time.Duration
 }
 
 // pass is one comparison with one provider. It belongs to the loop, but for the
 // effect that is under way.
 type pass struct {
 	route  string
-	day    string // a long one's, which is recorded; "": none
+	only   charge.ID // the one charge that is asked about; "": those of a window
+	day    string    // a long one's, which is recorded; "": none
 	books  reconcile.Books
 	report reconcile.Report
 	todo   []reconcile.Key
@@ -185,6 +189,28 @@ func (t *Terminal) compareSoon(route string) {
 	}
 }
 
+// compareOne asks about every attempt of one charge, on a hint: once in
+// [compareUrgent] at most, whatever is hinted.
+func (t *Terminal) compareOne(id charge.ID) {
+	c, up := &t.compare, t.clock.Up()
+	if t.stopping || t.cfg.Reconcile.Days == 0 || len(c.asked) >= maxAsked || c.hinted != 0 && up < c.hinted+compareUrgent {
+		return
+	}
+	c.hinted = up
+	t.perform(t.asks, func(context.Context) input {
+		r, err := t.Record(id)
+		return func() {
+			if err != nil || t.cfg.Routes[r.Charge.Route] == nil || t.stopping {
+				return // nobody's, or pruned
+			}
+			p := t.newPass(r.Charge.Route, reconcile.Window{From: r.Created, To: t.clock.Wall()})
+			p.only, p.books.Listed = id, false
+			p.books.Charges = []reconcile.Charge{{Charge: r.Charge, Made: r.Created}}
+			c.asked = append(c.asked, p)
+		}
+	})
+}
+
 // today is the day of a provider's first merchant.
 func (t *Terminal) today(route string, now time.Time) string {
 	zone := t.cfg.Merchants[0].Zone
@@ -201,6 +227,12 @@ func (t *Terminal) today(route string, now time.Time) string {
 func (t *Terminal) begin(p *pass) {
 	t.compare.now = p
 	p.limit, p.cancel = context.WithTimeout(t.asks, compareLimit)
+	if p.only != "" {
+		p.report = reconcile.Compare(p.books)
+		p.todo = p.report.Questions
+		t.consult(p)
+		return
+	}
 	route := t.cfg.Routes[p.route]
 	t.perform(p.limit, func(ctx context.Context) input {
 		err := t.store.View(func(tx *bbolt.Tx) error {
@@ -478,12 +510,12 @@ func (t *Terminal) compared(p *pass, err error) {
 	case err != nil || p.report.Problem != "":
 		c.vain[p.route]++
 		t.log.Warn("reconcile", "provider", p.route, "err", err, "problem", p.report.Problem, "failures", c.vain[p.route])
-		if _, scheduled := c.next[p.route]; scheduled {
+		if _, scheduled := c.next[p.route]; scheduled && p.reply == nil && p.only == "" {
 			c.next[p.route] = up + jitter(min(compareVain<<min(c.vain[p.route], 5), compareEvery))
 		}
 	default:
 		c.vain[p.route] = 0
-		if p.reply == nil {
+		if p.reply == nil && p.only == "" {
 			c.days[p.route] = t.today(p.route, p.report.Window.To)
 		}
 	}

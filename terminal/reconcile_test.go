@@ -380,3 +380,39 @@ func TestReconcileStops(t *testing.T) {
 		r.start()
 	})
 }
+
+// A hint about a charge that ended long ago, such as a provider's webhook through
+// the hub, asks about it at once; hints about nobody ask nobody.
+func TestReconcileHint(t *testing.T) {
+	comparing(t, func(r *rig, l *lister) {
+		r.route.answer(providers.StatusExpired)
+		id := r.begin()
+		r.pass(5*time.Hour + 5*time.Minute)
+		r.route.pays(1234, "E1")
+		asked, lists := r.route.questions(), l.listed()
+		for range 100 {
+			r.term.Hint("T001XXXXXXXXXXXXXXXXXXXXX")
+			synctest.Wait()
+		}
+		r.pass(time.Minute)
+		if r.route.questions() != asked || l.listed() != lists {
+			t.Errorf("hints about nobody: %d questions, %d lists", r.route.questions()-asked, l.listed()-lists)
+		}
+		r.term.Hint(id)
+		r.pass(time.Second)
+		if c := r.fold(id); c.State != charge.Paid || !c.Late {
+			t.Errorf("the charge is %+v", c)
+		}
+		if list := r.tickets(); len(list) != 1 || list[0].Kind != "late" {
+			t.Errorf("tickets %+v", list)
+		}
+		asked = r.route.questions()
+		for range 100 {
+			r.term.Hint(id)
+			synctest.Wait()
+		}
+		if n := r.route.questions() - asked; n > 1 {
+			t.Errorf("%d questions by a hundred hints at once", n)
+		}
+	})
+}

@@ -63,12 +63,17 @@ func (t *Terminal) credit(ctx context.Context, id charge.ID, decide func(charge.
 }
 
 // Hint says that something may have happened to a charge: its provider is
-// asked at once. It never blocks, and proves nothing.
+// asked at once; also about one that ended long ago, and about its attempts that
+// were written off. It never blocks, and proves nothing.
 func (t *Terminal) Hint(id charge.ID) {
 	select {
 	case t.inbox <- func() {
-		if l := t.charges[id]; l != nil {
+		l := t.charges[id]
+		if l != nil {
 			l.watch.hint(t.clock.Up())
+		}
+		if l == nil || l.watch.over || len(l.charge.Attempts) > 1 {
+			t.compareOne(id)
 		}
 	}:
 	default:

@@ -396,7 +396,7 @@ type reconcileRequest struct {
 }
 
 // reconcileTime is how long the comparisons of a request may take.
-const reconcileTime = time.Hour
+const reconcileTime = 6 * time.Hour
 
 // reconcile compares on behalf of a command.
 func (f *front) reconcile(w http.ResponseWriter, r *http.Request) {
