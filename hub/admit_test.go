@@ -441,6 +441,35 @@ func TestEvents(t *testing.T) {
 	})
 }
 
+// A difference that a terminal found is an alarm, once, until the terminal says that
+// somebody dealt with it. One that cannot be read is kept, and is none.
+func TestDifferences(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		d := r.register("kiosk-1")
+		const opened = `{"ticket":"T0123456789","kind":"late","charge":"C1","provider":"ssg","owner":"financeiro","deadline":"2026-03-04T12:00:00Z","opened":"2026-03-01T12:00:00Z"}`
+		d.put(d.entry("ticket/1/late/C1/p1", "ticket.opened", "null", opened))
+		d.put(d.entry("ticket/1/late/C2/p1", "ticket.opened", "null", `{"ticket":7}`))
+		d.sendAll(1)
+		d.sendAll(1)
+		r.wantAlarms("kiosk-1:difference")
+		r.view(func(tx hub.Tx) error {
+			all, err := hub.Alarms(tx, false)
+			if a := all[0]; a.Subject != "T0123456789" || a.Count != 1 || a.Level != wire.LevelWarn || a.Detail["charge"] != "C1" || a.Detail["owner"] != "financeiro" {
+				t.Errorf("alarm %+v", a)
+			}
+			return err
+		})
+		d.put(d.entry("ticket/2/late/C1/p1", "ticket.opened", "null", opened)) // found again by a restored store
+		d.sendAll(3)
+		r.wantAlarms("kiosk-1:difference")
+		closed := strings.Replace(opened, `"opened"`, `"closed":"2026-03-02T12:00:00Z","by":"ana","how":"refunded","opened"`, 1)
+		d.put(d.entry("ticket/1/late/C1/p1/closed", "ticket.closed", "null", closed))
+		d.put(d.entry("ticket/1/late/C9/p1/closed", "ticket.closed", "null", strings.Replace(closed, "T0123456789", "T9999999999", 1)))
+		d.sendAll(4)
+		r.wantAlarms()
+	})
+}
+
 func TestAlarmsAreAcknowledged(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		d := r.register("kiosk-1")

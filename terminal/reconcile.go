@@ -45,6 +45,9 @@ const (
 	// ripening is how old what a provider says of a charge must be before it is a
 	// ticket: the two sides are never of the same moment.
 	ripening = 10 * time.Minute
+	// batch is how many tickets one commit opens, so that it fits beside the reserve
+	// of a store that fills up.
+	batch = 16
 	// maxAsked bounds the comparisons that people may have waiting.
 	maxAsked = 8
 )
@@ -236,11 +239,16 @@ func (t *Terminal) begin(p *pass) {
 	route := t.cfg.Routes[p.route]
 	t.perform(p.limit, func(ctx context.Context) input {
 		err := t.store.View(func(tx *bbolt.Tx) error {
-			_, done, err := ledger.Lookup(tx, dayOp(p.route, p.day))
-			if p.day != "" && !done {
-				p.books.Window.From = p.books.Window.To.AddDate(0, 0, -t.cfg.Reconcile.Days)
-			} else if done {
-				p.day = ""
+			if p.day == "" {
+				return nil
+			}
+			op, err := dayOp(tx, p.route, p.day)
+			if err != nil {
+				return err
+			}
+			_, done, err := ledger.Lookup(tx, op)
+			if p.books.Window.From = p.books.Window.To.AddDate(0, 0, -t.cfg.Reconcile.Days); done {
+				p.day, p.books.Window.From = "", p.books.Window.To.Add(-compareEvery-compareOverlap)
 			}
 			return err
 		})
@@ -405,7 +413,11 @@ type Day struct {
 // KindDay is the kind of the entry that records a daily comparison.
 const KindDay = "reconcile.day"
 
-func dayOp(route, day string) string { return "reconcile/" + route + "/" + day }
+// dayOp is its operation id. A restored store compares the day again.
+func dayOp(tx *bbolt.Tx, route, day string) (string, error) {
+	head, err := ledger.GetHead(tx)
+	return fmt.Sprintf("reconcile/%d/%s/%s", head.Epoch, route, day), err
+}
 
 // conclude records what is new: tickets for what a person has to look at, and the
 // day's comparison if there was anything to compare.
@@ -423,14 +435,16 @@ func (t *Terminal) conclude(p *pass) {
 		t.compared(p, err)
 		return
 	}
-	daily := p.day != "" && p.report.Problem == "" && len(p.report.Lines) > 0
+	more := len(fresh) > batch
+	fresh = fresh[:min(len(fresh), batch)]
+	daily := !more && p.day != "" && p.report.Problem == "" && len(p.report.Lines) > 0
 	if len(fresh) == 0 && !daily {
 		t.compared(p, nil)
 		return
 	}
 	at := t.stamp()
 	var left int
-	d := &decision{name: "reconcile"}
+	d := &decision{name: "reconcile", fresh: true}
 	d.with = func(tx *bbolt.Tx) error {
 		count, err := ticket.Counted(tx, now)
 		if err != nil {
@@ -454,7 +468,10 @@ func (t *Terminal) conclude(p *pass) {
 		if !daily {
 			return nil
 		}
-		op := dayOp(p.route, p.day)
+		op, err := dayOp(tx, p.route, p.day)
+		if err != nil {
+			return err
+		}
 		if _, known, err := ledger.Lookup(tx, op); known || err != nil {
 			return err
 		}
@@ -462,16 +479,24 @@ func (t *Terminal) conclude(p *pass) {
 		return err
 	}
 	d.then = func([]queue.Job) {
-		for _, l := range fresh {
+		for _, l := range fresh[:len(fresh)-left] {
 			t.log.Warn("ticket opened: a person must look", "ticket", l.Ticket, "kind", l.Class, "charge", l.Charge, "provider", l.Provider)
 			t.observe(Event{Kind: TicketOpened})
 		}
 		if left > 0 {
-			t.log.Error("too many tickets are open: close some", "open", ticket.MaxOpen, "not_opened", left)
+			t.log.Error("too many tickets are open: close some", "open", ticket.MaxOpen)
+			more = false
+		}
+		if more {
+			t.conclude(p)
+			return
 		}
 		t.compared(p, nil)
 	}
-	d.refused = func(err error) { t.compared(p, err) }
+	d.refused = func(err error) {
+		p.report.Problem = "tickets were not opened: " + err.Error()
+		t.compared(p, nil)
+	}
 	t.commit(d)
 }
 

@@ -3,6 +3,7 @@ package terminal_test
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"iter"
 	"slices"
 	"strings"
@@ -70,8 +71,11 @@ func (l *lister) money(id charge.ID, e2e string, amount money.Amount) {
 }
 
 // comparing is a rig whose terminal compares by itself.
-func comparing(t *testing.T, f func(r *rig, l *lister)) {
-	bubble(t, func(r *rig) {
+func comparing(t *testing.T, f func(r *rig, l *lister)) { comparingIn(t, 1<<20, f) }
+
+// comparingIn is one with a store of a size.
+func comparingIn(t *testing.T, size int64, f func(r *rig, l *lister)) {
+	bubbleIn(t, size, func(r *rig) {
 		l := &lister{route: r.route}
 		r.edit = func(c *terminal.Config) {
 			c.Routes["fake"] = l
@@ -413,6 +417,51 @@ func TestReconcileHint(t *testing.T) {
 		}
 		if n := r.route.questions() - asked; n > 1 {
 			t.Errorf("%d questions by a hundred hints at once", n)
+		}
+	})
+}
+
+// many lists payments of nobody.
+func (l *lister) many(n int) {
+	amount := money.Amount(500)
+	l.set(func(l *lister) {
+		for i := range n {
+			e2e := fmt.Sprintf("E%d", i)
+			l.rows = append(l.rows, providers.Transaction{ID: e2e, Status: providers.StatusPaid, Currency: "BRL", Cents: &amount, EndToEnd: e2e, At: time.Now()})
+		}
+	})
+}
+
+// There are at most so many open tickets; one that is closed makes room.
+func TestReconcileManyTickets(t *testing.T) {
+	comparingIn(t, 8<<20, func(r *rig, l *lister) {
+		l.many(ticket.MaxOpen + 5)
+		r.pass(90 * time.Minute)
+		list := r.tickets()
+		if len(list) != ticket.MaxOpen {
+			t.Fatalf("%d tickets, want %d", len(list), ticket.MaxOpen)
+		}
+		if _, err := r.term.CloseTicket(r.Context(), list[0].ID, "ana", ticket.Foreign); err != nil {
+			t.Fatal(err)
+		}
+		r.pass(time.Hour)
+		if n := len(r.tickets()); n != ticket.MaxOpen+1 {
+			t.Errorf("%d tickets after one was closed", n)
+		}
+	})
+}
+
+// Tickets leave a store that fills up its reserve, and the terminal goes on.
+func TestReconcileFullStore(t *testing.T) {
+	comparing(t, func(r *rig, l *lister) {
+		l.many(ticket.MaxOpen)
+		r.pass(3 * time.Hour)
+		n := len(r.tickets())
+		if full := r.store.Stats().Full; n == 0 || n == ticket.MaxOpen || !full {
+			t.Errorf("%d tickets, full: %v", n, full)
+		}
+		if report, _ := r.compare(); len(report.Lines) != ticket.MaxOpen || !strings.Contains(report.Problem, "full") {
+			t.Errorf("%d lines, problem %q", len(report.Lines), report.Problem)
 		}
 	})
 }

@@ -39,6 +39,7 @@ type rig struct {
 	clock   *clock
 	screen  *screen
 	edit    func(*terminal.Config) // of the configuration, before start; nil: none
+	size    int64                  // of the store
 
 	store  *store.Store
 	term   *terminal.Terminal
@@ -49,11 +50,14 @@ type rig struct {
 	told   func(terminal.Event) // at every event; nil: nothing
 }
 
-func bubble(t *testing.T, f func(r *rig)) {
+func bubble(t *testing.T, f func(r *rig)) { bubbleIn(t, 1<<20, f) }
+
+// bubbleIn is bubble with a store of a size.
+func bubbleIn(t *testing.T, size int64, f func(r *rig)) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{
 			T: t, path: filepath.Join(t.TempDir(), "store.db"), route: newRoute(), printer: &paper{},
-			clock: &clock{start: time.Now(), boot: "boot-1"}, screen: &screen{},
+			clock: &clock{start: time.Now(), boot: "boot-1"}, screen: &screen{}, size: size,
 		}
 		err := store.Create(t.Context(), r.options())
 		if err != nil {
@@ -71,7 +75,7 @@ func bubble(t *testing.T, f func(r *rig)) {
 }
 
 func (r *rig) options() store.Options {
-	return store.Options{Path: r.path, Size: 1 << 20, Migrations: slices.Concat(terminal.Migrations(), closing.Migrations, ticket.Migrations), Commit: r.commit}
+	return store.Options{Path: r.path, Size: r.size, Migrations: slices.Concat(terminal.Migrations(), closing.Migrations, ticket.Migrations), Commit: r.commit}
 }
 
 func (r *rig) config() terminal.Config {

@@ -156,21 +156,28 @@ func put(tx *bbolt.Tx, subject string, t Ticket) error {
 
 // Open records a ticket for a difference, unless there is one, open or closed;
 // then it returns that one, and false. The id and the time are made here. Subject
-// is 1 to 120 characters of an operation id.
+// is 1 to 100 characters of an operation id.
 func Open(tx *bbolt.Tx, at ledger.Stamp, who, subject string, t Ticket) (Ticket, bool, error) {
 	if old, known, err := Find(tx, subject); known || err != nil {
 		return old, false, err
 	}
 	t.ID, t.Opened = idOf(subject), at.Wall.UTC().Truncate(time.Second)
 	t.Deadline = t.Deadline.UTC().Truncate(time.Second)
-	draft := ledger.Draft{Op: "ticket/" + subject, Kind: KindOpened, Actor: who, Data: t}
-	switch _, err := ledger.Append(tx, at, draft); {
-	case errors.Is(err, ledger.ErrDuplicate), errors.Is(err, ledger.ErrConflict):
-		// The ledger has it, and the bucket not: a store from before the bucket.
-	case err != nil:
+	op, err := operation(tx, subject)
+	if err != nil {
+		return Ticket{}, false, err
+	}
+	if _, err := ledger.Append(tx, at, ledger.Draft{Op: op, Kind: KindOpened, Actor: who, Data: t}); err != nil {
 		return Ticket{}, false, fmt.Errorf("open ticket: %w", err)
 	}
 	return t, true, put(tx, subject, t)
+}
+
+// operation is the operation id of a ticket's opening. A restored store, whose
+// epoch is another, may find again at another time what it does not remember.
+func operation(tx *bbolt.Tx, subject string) (string, error) {
+	head, err := ledger.GetHead(tx)
+	return fmt.Sprintf("ticket/%d/%s", head.Epoch, subject), err
 }
 
 var plainName = regexp.MustCompile(`^[\p{L}][\p{L}0-9 ._-]{0,39}$`)
@@ -206,8 +213,11 @@ func Close(tx *bbolt.Tx, at ledger.Stamp, id, by string, how How) (Ticket, error
 		return t, fmt.Errorf("%w, by %s on %s: %s", ErrClosed, t.By, t.Closed.Format(time.DateOnly), id)
 	}
 	t.Closed, t.By, t.How = at.Wall.UTC().Truncate(time.Second), by, how
-	draft := ledger.Draft{Op: "ticket/" + string(subject) + "/closed", Kind: KindClosed, Actor: "operator", Data: t}
-	if _, err := ledger.Append(tx, at, draft); err != nil {
+	op, err := operation(tx, string(subject))
+	if err != nil {
+		return Ticket{}, err
+	}
+	if _, err := ledger.Append(tx, at, ledger.Draft{Op: op + "/closed", Kind: KindClosed, Actor: "operator", Data: t}); err != nil {
 		return Ticket{}, fmt.Errorf("close ticket %s: %w", id, err)
 	}
 	return t, put(tx, string(subject), t)

@@ -58,6 +58,9 @@ func FuzzPage(f *testing.F) {
 				t.Errorf("took payment %+v", pay)
 			}
 		}
+		if all, err := parsePage(body, "", true); err == nil && (len(all.payments) != all.rows || len(all.payments) < len(p.payments)) {
+			t.Errorf("of %d rows %d are payments", all.rows, len(all.payments))
+		}
 	})
 }
 
