@@ -54,12 +54,12 @@ var bacenFamily = family{
 	own:   func(p ProviderConfig) bool { return p.Bacen != nil },
 	check: checkBacen,
 	sim: simulation{
-		rules: bacensim.Vocabulary(), modes: []string{"no-code", "refuse-again", "ignore-txid"}, tokenLife: time.Hour,
+		rules: bacensim.Vocabulary(), modes: []string{"no-code", "refuse-again", "ignore-txid", "refunds"}, tokenLife: time.Hour,
 		open: func(o simOptions) (simulator, error) {
 			return bacensim.New(bacensim.Options{
 				Dir: o.dir, Seed: o.seed, PayAfter: o.payAfter, PayFraction: o.payFraction, TokenLife: o.tokenLife,
 				LocationHost: o.locationHost, PayeeName: o.payee, Faults: o.faults, Logger: o.log,
-				Modes: bacensim.Modes{NoCode: o.mode("no-code"), RefuseAgain: o.mode("refuse-again"), IgnoreTxID: o.mode("ignore-txid")},
+				Modes: bacensim.Modes{NoCode: o.mode("no-code"), RefuseAgain: o.mode("refuse-again"), IgnoreTxID: o.mode("ignore-txid"), Refunds: o.mode("refunds")}, RefundAfter: simSettleAfter,
 			})
 		},
 		clientID: bacensim.DefaultClientID, clientSecret: bacensim.DefaultClientSecret, account: "conta-simulada", locationHost: bacensim.DefaultLocationHost,

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ssg-safe/agent/internal/agenttest"
 	"github.com/ssg-safe/agent/internal/config"
 )
 
@@ -22,7 +23,8 @@ func decode(t *testing.T, text string) (Config, *config.File) {
 		"mqtt.password": "the-password", "bspay.path": "BSPAYBSPAYBSPAYBSPAYBSPAY2", "bspay.callback": "whsec-callback", "bspay.webhook": "whsec-webhook",
 		"bspaybr.path": "BSPAYBRBSPAYBRBSPAYBRBSPAY", "bspaybr.webhook": "whsec-br", "banco.path": "BANCOBANCOBANCOBANCOBANCO2",
 		"short.path":   "short",
-		"conta.secret": "the-password", "conta.signing": "the-password", "outra.secret": "the-password", "outra.callback": "the-password",
+		"conta.secret": "the-password", "conta.signing": "the-password", "outra.secret": "the-password", "outra.callback": "the-password", "banco.secret": "the-password", "banco.app": "the-app",
+		"banco.pem":     clientPair(t),
 		"basspago.path": "BASSPAGOBASSPAGOBASSPAGO22",
 	} {
 		if err := os.WriteFile(filepath.Join(secrets, name), []byte(secret+"\n"), 0o600); err != nil {
@@ -33,6 +35,21 @@ func decode(t *testing.T, text string) (Config, *config.File) {
 	f := config.Decode("hub.toml", []byte(strings.ReplaceAll(text, "/etc/ssg-hub/secrets", secrets)), &c, config.Options{})
 	f.Report(c.validate()...)
 	return c, f
+}
+
+// clientPair is a client certificate and its key, PEM.
+func clientPair(t *testing.T) string {
+	t.Helper()
+	certificate, key := agenttest.NewAuthority(t).Issue("hub")
+	var all string
+	for _, path := range []string{certificate, key} {
+		pem, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all += string(pem)
+	}
+	return all
 }
 
 func readExample(t *testing.T, name string) string {
@@ -89,6 +106,9 @@ func TestFullExample(t *testing.T) {
 			if c.Providers[i].Bspaybr != nil {
 				c.Providers[i].Bspaybr.CallbackKey = config.Secret{}
 			}
+			if c.Providers[i].Bacen != nil {
+				c.Providers[i].Bacen.CertificateKey, c.Providers[i].Bacen.AppKey = config.Secret{}, config.Secret{}
+			}
 		}
 	}
 	if diff := cmp.Diff(without, with); diff != "" {
@@ -138,6 +158,8 @@ func person(name string, seed byte) string {
 
 const payoutAccount = "[[provider]]\nname = \"conta\"\nmerchant = \"loja\"\ntype = \"bspay\"\nurl = \"https://api.example.com\"\nclient_id = \"hub\"\nclient_secret = { file = \"/etc/ssg-hub/secrets/conta.secret\" }\n"
 
+var bankAccount = strings.Replace(payoutAccount, `type = "bspay"`, `type = "bacen"`, 1)
+
 func TestBadConfigurations(t *testing.T) {
 	for name, test := range map[string]struct{ text, path, says string }{
 		"version":             {`version = 2`, "version", "reads version 1"},
@@ -172,6 +194,10 @@ func TestBadConfigurations(t *testing.T) {
 		"no signing key":      {"version = 1\n" + payoutAccount, "provider[0].bspay", "is missing"},
 		"another family":      {"version = 1\n" + payoutAccount + "[provider.bspaybr]", "provider[0].bspaybr", "type = \"bspaybr\""},
 		"a day below one":     {"version = 1\n" + payoutAccount + "max_payout = \"2.00\"\nmax_day = \"1.00\"", "provider[0].max_day", "less than max_payout"},
+		"a bank that pays":    {"version = 1\n" + bankAccount + "max_payout = \"1.00\"\nmax_day = \"1.00\"\n[provider.bacen]\ncertificate_key = { file = \"/etc/ssg-hub/secrets/banco.pem\" }", "provider[0].max_payout", "gives payments back"},
+		"no certificate":      {"version = 1\n" + bankAccount + "[provider.bacen]", "provider[0].bacen.certificate_key", "missing"},
+		"no such profile":     {"version = 1\n" + bankAccount + "[provider.bacen]\nprofile = \"itau\"", "provider[0].bacen.profile", "no profile"},
+		"relative pair":       {"version = 1\n" + bankAccount + "[provider.bacen]\ncertificate = \"hub.pem\"", "provider[0].bacen.certificate", "absolute"},
 		"plain payouts":       {"version = 1\n" + strings.Replace(payoutAccount, "https", "http", 1) + "[provider.bspay]\nsigning_key = { file = \"/etc/ssg-hub/secrets/conta.signing\" }", "provider[0].url", "plain HTTP"},
 		"no port":             {"version = 1\n[listen]\naddress = \"127.0.0.1\"", "listen.address", "host and port"},
 	} {

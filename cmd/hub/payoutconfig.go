@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -13,8 +13,8 @@ import (
 	"github.com/ssg-safe/agent/hub/payouts"
 	"github.com/ssg-safe/agent/internal/config"
 	"github.com/ssg-safe/agent/money"
-	"github.com/ssg-safe/agent/payout"
 	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/providers/bacen"
 	"github.com/ssg-safe/agent/providers/bspay"
 	"github.com/ssg-safe/agent/providers/bspaybr"
 	"github.com/ssg-safe/agent/providers/policy"
@@ -30,7 +30,7 @@ type OperatorConfig struct {
 // ProviderConfig is an account that money may leave.
 type ProviderConfig struct {
 	Name              string        `toml:"name" required:"true" example:"conta"`
-	Type              string        `toml:"type" required:"true" example:"bspay" oneof:"bspay bspaybr"`
+	Type              string        `toml:"type" required:"true" example:"bspay" oneof:"bspay bspaybr bacen"`
 	Merchant          string        `toml:"merchant" required:"true" example:"loja"`
 	URL               string        `toml:"url"`
 	AllowInsecureHTTP bool          `toml:"allow_insecure_http" default:"false"`
@@ -45,6 +45,17 @@ type ProviderConfig struct {
 
 	Bspay   *BspayConfig   `toml:"bspay"`
 	Bspaybr *BspaybrConfig `toml:"bspaybr"`
+	Bacen   *BacenConfig   `toml:"bacen"`
+}
+
+// BacenConfig is what a bank with API Pix needs to give payments back.
+type BacenConfig struct {
+	Profile        string        `toml:"profile" default:"generic"`
+	TokenURL       string        `toml:"token_url"`
+	Certificate    string        `toml:"certificate"`
+	CertificateKey config.Secret `toml:"certificate_key" whole:"true"`
+	CAFile         string        `toml:"ca_file"`
+	AppKey         config.Secret `toml:"app_key"`
 }
 
 // BspayConfig is what BSPAY and its relatives need to send money.
@@ -97,7 +108,7 @@ func (c Config) validatePayouts(fail func(path, message, remedy string)) {
 		if p.MaxDay < p.MaxPayout {
 			fail(at+".max_day", "is less than max_payout", "raise max_day, or lower max_payout")
 		}
-		for name, there := range map[string]bool{bspay.Name: p.Bspay != nil, bspaybr.Name: p.Bspaybr != nil} {
+		for name, there := range map[string]bool{bspay.Name: p.Bspay != nil, bspaybr.Name: p.Bspaybr != nil, bacen.Name: p.Bacen != nil} {
 			switch {
 			case p.Type == name && !there:
 				fail(at+"."+name, "is missing", "add [provider."+name+"], see configs/hub-payouts.toml")
@@ -105,10 +116,20 @@ func (c Config) validatePayouts(fail func(path, message, remedy string)) {
 				fail(at+"."+name, fmt.Sprintf("is for a provider of type = %q", name), "remove the table, or correct type")
 			}
 		}
+		if p.Type == bacen.Name && p.MaxPayout+p.MaxDay > 0 {
+			fail(at+".max_payout", "is for payouts to keys, which this type cannot make: it gives payments back", "leave max_payout and max_day out")
+		}
+		if b := p.Bacen; b != nil {
+			for name, path := range map[string]string{"certificate": b.Certificate, "ca_file": b.CAFile} {
+				if path != "" && !filepath.IsAbs(path) {
+					fail(at+".bacen."+name, "is not an absolute path", "write the whole path, from / on")
+				}
+			}
+		}
 		if p.ClientSecret.Value == "" {
 			continue // the schema's business, or it could not be read
 		}
-		if _, err := p.route(nil, slog.New(slog.DiscardHandler)); err != nil {
+		if _, err := p.route(slog.New(slog.DiscardHandler)); err != nil {
 			for _, err := range joined(err) {
 				path, message, remedy := at, err.Error(), "correct it"
 				if field, ok := errors.AsType[*providers.FieldError](err); ok {
@@ -125,8 +146,8 @@ func (p ProviderConfig) field(name string) string {
 	switch name {
 	case "name", "document":
 		return p.Type + ".owner_" + name
-	case "user_agent":
-		return p.Type + ".user_agent"
+	case "profile", "token_url", "certificate", "certificate_key", "ca_file", "app_key", "user_agent":
+		return p.Type + "." + name
 	}
 	return name
 }
@@ -139,22 +160,46 @@ func joined(err error) []error {
 	return []error{err}
 }
 
-// route makes the account's clients over a transport.
-func (p ProviderConfig) route(over http.RoundTripper, log *slog.Logger) (payouts.Route, error) {
+// route makes the account's clients. It sends nothing.
+func (p ProviderConfig) route(log *slog.Logger) (payouts.Route, error) {
 	r := payouts.Route{
 		Name: p.Name, Merchant: p.Merchant, PerPayout: p.MaxPayout, PerDay: p.MaxDay, TwoFrom: p.TwoApproversFrom, PersonAfter: p.PersonAfter,
 	}
 	log = log.With("provider", p.Name)
-	var sender payout.Sender
+	limits, way := policy.New(p.RequestsPerSecond, log), providers.NewTransport(nil)
+	over := limits.Over(way)
 	var err error
 	switch {
+	case p.Type == bacen.Name && p.Bacen != nil:
+		b := p.Bacen
+		var profile bacen.Profile
+		if profile, err = bacen.LoadProfile(b.Profile); err != nil {
+			return r, &providers.FieldError{Field: "profile", Problem: err.Error(), Remedy: "correct the file, or name a built-in profile"}
+		}
+		c := bacen.Config{
+			Profile: profile, URL: p.URL, TokenURL: b.TokenURL, AllowInsecureHTTP: p.AllowInsecureHTTP, ClientID: p.ClientID, ClientSecret: p.ClientSecret.Value,
+			CertificateFile: b.Certificate, CertificateKey: b.CertificateKey.Value, CAFile: b.CAFile, AppKey: b.AppKey.Value,
+		}
+		if err = c.Validate(); err == nil {
+			way, err = c.Transport(way)
+		}
+		if err == nil {
+			var refunds *bacen.Refunds
+			if refunds, err = bacen.NewRefunds(c, limits.Over(way), log); err == nil {
+				r.Refunder = refunds
+			}
+		}
 	case p.Type == bspay.Name && p.Bspay != nil:
 		// It takes our id as its own.
 		r.Resend = true
-		sender, err = bspay.New(bspay.Config{
+		var c *bspay.Client
+		c, err = bspay.New(bspay.Config{
 			URL: p.URL, AllowInsecureHTTP: p.AllowInsecureHTTP, ClientID: p.ClientID, ClientSecret: p.ClientSecret.Value,
 			SigningKey: p.Bspay.SigningKey.Value, UserAgent: p.Bspay.UserAgent,
 		}, over, log)
+		if err == nil {
+			r.Sender = c
+		}
 	case p.Type == bspaybr.Name && p.Bspaybr != nil:
 		b := p.Bspaybr
 		var c *bspaybr.Client
@@ -164,14 +209,13 @@ func (p ProviderConfig) route(over http.RoundTripper, log *slog.Logger) (payouts
 			UserAgent: b.UserAgent,
 		}, over, log)
 		if err == nil {
-			sender, err = bspaybr.NewPayouts(c, bspaybr.Payer{Name: b.Name, Document: b.Document})
+			var sender *bspaybr.Payouts
+			if sender, err = bspaybr.NewPayouts(c, bspaybr.Payer{Name: b.Name, Document: b.Document}); err == nil {
+				r.Sender = sender
+			}
 		}
 	}
-	if err != nil {
-		return r, err
-	}
-	r.Sender = sender
-	return r, nil
+	return r, err
 }
 
 // payouts are the book's options, but for the store.
@@ -185,7 +229,7 @@ func (c Config) payouts(log *slog.Logger) (payouts.Options, error) {
 		o.Operators = append(o.Operators, payouts.Operator{Name: p.Name, Key: key})
 	}
 	for _, p := range c.Providers {
-		r, err := p.route(policy.New(p.RequestsPerSecond, log.With("provider", p.Name)).Over(providers.NewTransport(nil)), log)
+		r, err := p.route(log)
 		if err != nil {
 			return o, fmt.Errorf("provider %s: %w", p.Name, err)
 		}

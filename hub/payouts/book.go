@@ -72,7 +72,14 @@ type account struct {
 	wake chan struct{}
 
 	mu    sync.Mutex // guards hints
-	hints map[payout.ID]string
+	hints map[hint]bool
+}
+
+// hint says that something happened to a payout, which the provider may have under
+// the id theirs.
+type hint struct {
+	id     payout.ID
+	theirs string
 }
 
 // Open returns the book, after it has verified the chain and made every payout that
@@ -90,7 +97,7 @@ func Open(ctx context.Context, o Options) (*Book, error) {
 		if !ValidRoute(r.Name) || b.routes[r.Name] != nil || r.Merchant == "" || r.PersonAfter <= 0 {
 			return nil, fmt.Errorf("payouts: route %q: it needs a name of its own, a merchant, and a time after which a person is told", r.Name)
 		}
-		b.routes[r.Name] = &account{Route: r, wake: make(chan struct{}, 1), hints: map[payout.ID]string{}}
+		b.routes[r.Name] = &account{Route: r, wake: make(chan struct{}, 1), hints: map[hint]bool{}}
 	}
 	for _, op := range o.Operators {
 		if _, twice := b.operators[op.Name]; twice || !ValidOperator(op.Name) {
@@ -387,7 +394,7 @@ func (b *Book) Hint(ctx context.Context, id payout.ID, providerID string) error 
 	}
 	a.mu.Lock()
 	if len(a.hints) < 1000 { // what is more is asked about in its turn
-		a.hints[id] = providerID
+		a.hints[hint{id, providerID}] = true
 	}
 	a.mu.Unlock()
 	b.wake(r.Route)

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/ssg-safe/agent/hub"
+	"github.com/ssg-safe/agent/ledger"
 )
 
 // errKilled is what everything returns to a hub that is dead.
@@ -18,8 +19,9 @@ var errKilled = errors.New("killed")
 
 // disk is what is durable. It outlives the processes that use it.
 type disk struct {
-	mu   sync.Mutex
-	rows map[string][]byte
+	mu      sync.Mutex
+	rows    map[string][]byte
+	entries []hub.Entry // the ledger of the one terminal
 }
 
 // process is a store as one process sees it: when it is killed, what it commits
@@ -46,7 +48,7 @@ func (p *process) Update(ctx context.Context, fn func(hub.Tx) error) error {
 	if p.dead {
 		return errKilled
 	}
-	tx := &memoryTx{rows: maps.Clone(p.seen()), changed: map[string][]byte{}}
+	tx := &memoryTx{entries: p.disk.entries, rows: maps.Clone(p.seen()), changed: map[string][]byte{}}
 	if err := fn(tx); err != nil || len(tx.changed) == 0 {
 		return err
 	}
@@ -82,12 +84,23 @@ func (p *process) View(ctx context.Context, fn func(hub.Tx) error) error {
 	if p.dead {
 		return errKilled
 	}
-	return fn(&memoryTx{rows: p.seen()})
+	return fn(&memoryTx{entries: p.disk.entries, rows: p.seen()})
 }
 
 type memoryTx struct {
 	hub.Tx
+	entries       []hub.Entry
 	rows, changed map[string][]byte
+}
+
+func (t *memoryTx) Entries(string, ledger.Position) iter.Seq2[hub.Entry, error] {
+	return func(yield func(hub.Entry, error) bool) {
+		for _, e := range t.entries {
+			if !yield(e, nil) {
+				return
+			}
+		}
+	}
 }
 
 func (t *memoryTx) Get(kind hub.Kind, key string) ([]byte, error) {

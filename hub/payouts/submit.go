@@ -107,11 +107,17 @@ func (w *worker) round(ctx context.Context) (next time.Time, err error) {
 	}
 	w.a.mu.Lock()
 	hints := w.a.hints
-	w.a.hints = map[payout.ID]string{}
+	w.a.hints = map[hint]bool{}
 	w.a.mu.Unlock()
-	for id, theirs := range hints {
-		if err := w.ask(ctx, id, theirs, w.pace(id)); err != nil {
+	for h := range hints {
+		p := w.pace(h.id)
+		due, asks := p.due, p.asks
+		if err := w.ask(ctx, h.id, h.theirs, p); err != nil {
 			return next, err
+		}
+		// Hints come from outside: however many there are, they put nothing off.
+		if p.asks = asks; due.Before(p.due) {
+			p.due = due
 		}
 	}
 	open := map[payout.ID]bool{}
@@ -187,7 +193,10 @@ func (w *worker) send(ctx context.Context, id payout.ID, p *pace) error {
 		return f, err
 	})
 	if _, refused := errors.AsType[*payout.TransitionError](err); refused || errors.Is(err, payout.ErrLapsed) {
-		return nil // somebody was faster; the next round sees it
+		// Somebody was faster, or a person has to look first.
+		p.due = time.Now().Add(pause(sendEvery, p.sends))
+		p.sends++
+		return nil
 	}
 	if err != nil {
 		return err
@@ -283,6 +292,9 @@ func (w *worker) ask(ctx context.Context, id payout.ID, theirs string, p *pace) 
 	})
 	if absent && err == nil {
 		p.missed = heard
+		if r.Resend && r.Absent >= payout.AbsentAnswers { // it is sent again, ever more slowly
+			p.due = heard.Add(pause(askEvery, r.Submissions))
+		}
 	}
 	if r.State != before && err == nil {
 		w.book.log.Info("payout", "payout", id, "route", w.a.Name, "state", string(r.State), "amount", r.Amount)

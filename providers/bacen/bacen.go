@@ -1,7 +1,7 @@
 // Package bacen is the adapter for banks whose interface follows Banco Central's
 // API Pix ("pix-api", version 2): immediate charges ("cob"), their state, and
-// the list of received Pix. It is the receiving part: no refunds, no webhooks,
-// and it asks for no scope that could send money.
+// the list of received Pix. A [Client] is the receiving part: it asks for no scope
+// that could send money. Giving payments back is a type of its own, [Refunds].
 //
 // # Profiles
 //

@@ -332,6 +332,7 @@ var problemKinds = map[string]providers.Kind{
 	"CobConsultaInvalida": providers.Invalid, "PixConsultaInvalida": providers.Invalid,
 	"AcessoNegado":  providers.Forbidden,
 	"NaoEncontrado": providers.NotFound, "CobNaoEncontrado": providers.NotFound, "PixNaoEncontrado": providers.NotFound,
+	"PixDevolucaoNaoEncontrada": providers.NotFound, "PixDevolucaoInvalida": providers.Invalid,
 	"PermanentementeRemovido": providers.NotFound,
 }
 

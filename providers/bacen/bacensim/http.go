@@ -32,8 +32,12 @@ func (s *Sim) routes() {
 				}
 				if route != RouteToken {
 					value, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-					if !ok || !s.authorised(value, shown) {
+					holds, refunds := s.authorised(value, shown)
+					switch {
+					case !ok || !holds:
 						return refusal(http.StatusUnauthorized)
+					case route == RouteRefund && !refunds:
+						return refusal(http.StatusForbidden)
 					}
 				}
 				return work(r, f)
@@ -46,7 +50,10 @@ func (s *Sim) routes() {
 	serve("PATCH /cob/{txid}", RouteCancel, s.cancel)
 	serve("GET /pix", RoutePix, s.list)
 	serve("GET /pix/{e2eid}", RoutePix, s.one)
+	serve("PUT /pix/{e2eid}/devolucao/{id}", RouteRefund, s.refund)
+	serve("GET /pix/{e2eid}/devolucao/{id}", RouteRefund, s.getRefund)
 	s.Control(s.mux, s)
+	simkit.Show(s.mux, "/sim/refunds", func() any { return s.Refunds() })
 	simkit.Show(s.mux, "/sim/state", func() any { return s.State() })
 	simkit.Show(s.mux, "/sim/pix", func() any { return s.Received() })
 	simkit.Act(s.mux, "POST /sim/pix", s.pay)
@@ -130,14 +137,19 @@ func (s *Sim) token(r *http.Request, _ simkit.Faults) simkit.Answer {
 	case form.Get("grant_type") != "client_credentials":
 		return fail(http.StatusBadRequest, "unsupported_grant_type")
 	}
+	refunds := false
 	for _, scope := range strings.Fields(form.Get("scope")) {
 		switch scope {
 		case "cob.read", "cob.write", "pix.read":
-		default: // this client only receives
+		case "pix.write":
+			if refunds = s.opts.Modes.Refunds; !refunds { // this client only receives
+				return fail(http.StatusBadRequest, "invalid_scope")
+			}
+		default:
 			return fail(http.StatusBadRequest, "invalid_scope")
 		}
 	}
-	value, life, err := s.newToken(certificate(r))
+	value, life, err := s.newToken(certificate(r), refunds)
 	if err != nil {
 		return refusal(http.StatusInternalServerError)
 	}
@@ -259,7 +271,7 @@ func (s *Sim) body(c *charge) map[string]any {
 		body["status"] = "CONCLUIDA"
 		var rows []map[string]any
 		for _, p := range received {
-			rows = append(rows, row(p))
+			rows = append(rows, s.row(p))
 		}
 		body["pix"] = rows
 	}
@@ -359,7 +371,7 @@ func (s *Sim) list(r *http.Request, _ simkit.Faults) simkit.Answer {
 	rows := []map[string]any{}
 	for _, p := range s.received(time.Now(), txid) {
 		if !p.At.Before(from) && !p.At.After(to) {
-			rows = append(rows, row(p))
+			rows = append(rows, s.row(p))
 		}
 	}
 	total := len(rows)
@@ -377,10 +389,10 @@ func (s *Sim) list(r *http.Request, _ simkit.Faults) simkit.Answer {
 }
 
 func (s *Sim) one(r *http.Request, _ simkit.Faults) simkit.Answer {
-	for _, p := range s.Received() {
-		if p.EndToEnd == r.PathValue("e2eid") {
-			return simkit.JSON(http.StatusOK, row(p))
-		}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p, ok := s.receivedPix(r.PathValue("e2eid")); ok {
+		return simkit.JSON(http.StatusOK, s.row(p))
 	}
 	return refuse(http.StatusNotFound, "PixNaoEncontrado", "Pix não encontrado.", "Pix não encontrado.")
 }

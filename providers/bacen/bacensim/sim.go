@@ -1,6 +1,7 @@
 // Package bacensim simulates a bank with Banco Central's API Pix, version 2, the
 // receiving part: token, PUT, GET and PATCH of /cob/{txid}, GET /pix and
-// /pix/{e2eid}. It is an [net/http.Handler], so it runs on a socket
+// /pix/{e2eid}; with Modes.Refunds also PUT and GET of
+// /pix/{e2eid}/devolucao/{id}. It is an [net/http.Handler], so it runs on a socket
 // (`ssg-agent sim --provider bacen`), inside the demo, and in memory under
 // testing/synctest. It shares no code with the adapter.
 //
@@ -23,14 +24,15 @@
 //	GET  /sim/pix      all received Pix
 //	POST /sim/pix      {"code": "…"} pays a code; {"txid": "…", "valor": "1.00"} sends
 //	                   money under a txid
+//	GET  /sim/refunds  all refunds
 //	POST /sim/tokens/revoke  every token issued so far is refused from now on
 //
 // and those of package simkit.
 //
 // # Faults
 //
-// Those of package simkit on the routes token, create, status, cancel and pix,
-// and its Word, Echo and Code.
+// Those of package simkit on the routes token, create, status, cancel, pix and
+// refund, and its Word, Echo and Code; "not_done" lets a refund fail.
 package bacensim
 
 import (
@@ -59,13 +61,14 @@ const (
 	RouteStatus = "status"
 	RouteCancel = "cancel"
 	RoutePix    = "pix"
+	RouteRefund = "refund"
 )
 
 // Vocabulary is what the rules of a fault script can say.
 func Vocabulary() simkit.Vocabulary {
 	return simkit.Vocabulary{
-		Routes: []string{RouteToken, RouteCreate, RouteStatus, RouteCancel, RoutePix},
-		Faults: []string{simkit.Word, simkit.Echo, simkit.Code},
+		Routes: []string{RouteToken, RouteCreate, RouteStatus, RouteCancel, RoutePix, RouteRefund},
+		Faults: []string{simkit.Word, simkit.Echo, simkit.Code, NotDone},
 	}
 }
 
@@ -85,6 +88,9 @@ type Modes struct {
 	RefuseAgain bool
 	// IgnoreTxID lists all received Pix, whatever txid is asked for.
 	IgnoreTxID bool
+	// Refunds lets the client ask for the scope pix.write, and give money back. A
+	// terminal's client has no business with it.
+	Refunds bool
 }
 
 // Options set up a simulator. The zero value is a simulator in memory that pays
@@ -99,6 +105,8 @@ type Options struct {
 	// zero: all of them.
 	PayAfter    time.Duration
 	PayFraction float64
+	// RefundAfter is when a refund is done, counted from its making.
+	RefundAfter time.Duration
 	// ClientID and ClientSecret: empty means the defaults.
 	ClientID     string
 	ClientSecret redact.Secret
@@ -132,12 +140,14 @@ type Sim struct {
 	charges map[string]*charge
 	order   []*charge
 	pix     []Pix // received; what falls due later is in charges
+	refunds []Refund
 }
 
 // token is what is known of an access token.
 type token struct {
 	end         time.Time
 	certificate string // SHA-256 of the certificate it is bound to
+	refunds     bool   // has the scope pix.write
 }
 
 // charge is a cob. Nothing about the debtor is kept.
@@ -182,6 +192,8 @@ type record struct {
 	E2E     string        `json:"e2e,omitempty"`
 	Token   string        `json:"token,omitempty"`
 	Bound   string        `json:"bound,omitempty"`
+	Refunds bool          `json:"refunds,omitempty"`
+	Fails   bool          `json:"fails,omitempty"`
 }
 
 // New opens the ledger and returns a simulator; it runs nothing in the
@@ -401,13 +413,16 @@ func (s *Sim) apply(r record) error {
 	switch r.Op {
 	case "token":
 		s.issued++
-		s.tokens[r.Token] = token{r.Due, r.Bound}
+		s.tokens[r.Token] = token{r.Due, r.Bound, r.Refunds}
 		return nil
 	case "revoke":
 		clear(s.tokens)
 		return nil
 	case "pix":
 		s.pix = append(s.pix, Pix{EndToEnd: r.E2E, TxID: r.TxID, Amount: r.Amount, At: r.At})
+		return nil
+	case "refund":
+		s.refunds = append(s.refunds, Refund{ID: r.TxID, EndToEnd: r.E2E, Amount: r.Amount, At: r.At, Due: r.Due, Fails: r.Fails})
 		return nil
 	case "cob":
 		if s.charges[r.TxID] != nil {
@@ -450,22 +465,24 @@ func (s *Sim) look(c *charge) error {
 	return s.record(r)
 }
 
-// newToken issues a token, bound to a certificate ("": none).
-func (s *Sim) newToken(certificate string) (string, time.Duration, error) {
+// newToken issues a token, bound to a certificate ("": none), with the scope that
+// gives money back or without.
+func (s *Sim) newToken(certificate string, refunds bool) (string, time.Duration, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := sha256.Sum256(fmt.Appendf(nil, "token %d %d", s.opts.Seed, s.issued))
 	value := "sim-" + hex.EncodeToString(h[:])
-	err := s.record(record{Op: "token", Token: digest(value), Due: time.Now().UTC().Add(s.opts.TokenLife), Bound: certificate})
+	err := s.record(record{Op: "token", Token: digest(value), Due: time.Now().UTC().Add(s.opts.TokenLife), Bound: certificate, Refunds: refunds})
 	return value, s.opts.TokenLife, err
 }
 
-// authorised reports whether a token holds with a certificate.
-func (s *Sim) authorised(value, certificate string) bool {
+// authorised reports whether a token holds with a certificate, and whether it may give
+// money back.
+func (s *Sim) authorised(value, certificate string) (ok, refunds bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t, ok := s.tokens[digest(value)]
-	return ok && time.Now().Before(t.end) && t.certificate == certificate
+	return ok && time.Now().Before(t.end) && t.certificate == certificate, t.refunds
 }
 
 func (s *Sim) knows(id, secret string) bool {
