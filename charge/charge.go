@@ -113,6 +113,10 @@ type Attempt struct {
 	N          int          `json:"n"`
 	State      AttemptState `json:"state"`
 	ProviderID string       `json:"provider_id,omitempty"`
+	// Route and Account say where it was made; no route: where the charge began
+	// ([Charge.At]).
+	Route   string `json:"route,omitempty"`
+	Account string `json:"account,omitempty"`
 	// Reason is the provider error's kind, for rejected and uncertain attempts.
 	Reason string `json:"reason,omitempty"`
 	// Static says that its code was made here, At when, by the wall clock.
@@ -135,7 +139,7 @@ type Payment struct {
 type Charge struct {
 	ID          ID           `json:"id"`
 	Merchant    string       `json:"merchant"`
-	Route       string       `json:"route"`   // configured provider name
+	Route       string       `json:"route"`   // configured provider name, of the first attempt
 	Account     string       `json:"account"` // merchant's account there
 	Amount      money.Amount `json:"amount"`
 	Expiry      int          `json:"expiry_s"` // seconds from the sending of an attempt
@@ -161,6 +165,47 @@ func (c Charge) Last() (Attempt, bool) {
 		return Attempt{}, false
 	}
 	return c.Attempts[len(c.Attempts)-1], true
+}
+
+// At says where attempt n was made: the configured provider and the merchant's
+// account there. For an attempt that does not exist it is where the charge began.
+func (c Charge) At(n int) (route, account string) {
+	if a := c.attempt(n); a != nil && a.Route != "" {
+		return a.Route, a.Account
+	}
+	return c.Route, c.Account
+}
+
+// By is the charge as one provider knows it: its attempts there, and the payments
+// that came through them.
+func (c Charge) By(provider string) Charge {
+	own := c
+	own.Attempts, own.Payments = nil, nil
+	for _, a := range c.Attempts {
+		if by, _ := c.At(a.N); by == provider {
+			own.Attempts = append(own.Attempts, a)
+		}
+	}
+	for _, p := range c.Payments {
+		if p.Evidence.Route == provider {
+			own.Payments = append(own.Payments, p)
+		}
+	}
+	return own
+}
+
+// Through is where the charge is, in the end: the route and account of the attempt
+// that was paid, else of the one whose code the payer sees, else of the newest.
+func (c Charge) Through() (route, account string) {
+	last, _ := c.Last()
+	n := last.N
+	if a, ok := c.Accepted(); ok {
+		n = a.N
+	}
+	if p, ok := c.Settling(); ok {
+		n = p.Evidence.Attempt
+	}
+	return c.At(n)
 }
 
 // Accepted returns the attempt whose code the payer sees; false while none
@@ -240,7 +285,7 @@ func (c *Charge) refuse(f Fact, why string) error {
 	return &TransitionError{Charge: c.ID, State: c.State, Fact: f.Kind(), Why: why}
 }
 
-func (c *Charge) attempt(n int) *Attempt {
+func (c Charge) attempt(n int) *Attempt {
 	for i := range c.Attempts {
 		if c.Attempts[i].N == n {
 			return &c.Attempts[i]
@@ -256,16 +301,32 @@ type Merchant struct {
 	Name string
 	City string
 	// Key is the receiving PIX key, verbatim; Route and Account say at which
-	// configured provider it is held. Fail-over never leaves the beneficiary.
+	// configured provider it is held. Others are the ways to the same beneficiary
+	// besides, in order of preference: fail-over never leaves him.
 	Key     string
 	Route   string
 	Account string
+	Others  []Route
 	// Header is printed above every slip.
 	Header []string
 	// Zone is where the merchant's business day begins and ends, and CutOff when,
 	// counted from midnight.
 	Zone   *time.Location
 	CutOff time.Duration
+}
+
+// Route is a way to a merchant's money: a configured provider, the merchant's
+// account there, and the receiving PIX key, verbatim.
+type Route struct{ Provider, Account, Key string }
+
+// Routes are the merchant's ways, in order of preference.
+func (m Merchant) Routes() []Route {
+	return append([]Route{{m.Route, m.Account, m.Key}}, m.Others...)
+}
+
+// Uses reports whether one of them is by a provider.
+func (m Merchant) Uses(provider string) bool {
+	return slices.ContainsFunc(m.Routes(), func(r Route) bool { return r.Provider == provider })
 }
 
 // Postings returns the double-entry lines of a fact; nil for facts that move

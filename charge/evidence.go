@@ -77,8 +77,8 @@ func (e Evidence) matches(c Charge) error {
 	case a.ProviderID == "" || a.ProviderID != e.ProviderID:
 		return fmt.Errorf("provider id %q is not attempt %d's %q", e.ProviderID, a.N, a.ProviderID)
 	}
-	if e.Route != c.Route || e.Account != c.Account {
-		return fmt.Errorf("account %s/%s is not the charge's %s/%s", e.Route, e.Account, c.Route, c.Account)
+	if route, account := c.At(a.N); e.Route != route || e.Account != account {
+		return fmt.Errorf("account %s/%s is not attempt %d's %s/%s", e.Route, e.Account, a.N, route, account)
 	}
 	if e.Amount != nil && *e.Amount != c.Amount {
 		return fmt.Errorf("%d centavos are not the charge's %d", *e.Amount, c.Amount)
@@ -104,8 +104,9 @@ func (e Evidence) stated(a Attempt) error {
 // FromAnswer makes evidence of a provider's answer about an attempt of c. The
 // account is the one whose credentials asked.
 func (c Charge) FromAnswer(attempt int, a providers.Charge) Evidence {
+	route, account := c.At(attempt)
 	return Evidence{
-		Source: FromProvider, Route: c.Route, Account: c.Account, Attempt: attempt,
+		Source: FromProvider, Route: route, Account: account, Attempt: attempt,
 		ProviderID: a.ProviderID, Word: a.Word, Amount: a.Amount, EndToEnd: a.EndToEnd, Digest: a.Digest,
 	}
 }
@@ -113,8 +114,9 @@ func (c Charge) FromAnswer(attempt int, a providers.Charge) Evidence {
 // FromPayment makes evidence of a payment that the provider lists under the txid
 // of an attempt of c.
 func (c Charge) FromPayment(attempt int, p providers.Payment) Evidence {
+	route, account := c.At(attempt)
 	return Evidence{
-		Source: FromProvider, Route: c.Route, Account: c.Account, Attempt: attempt,
+		Source: FromProvider, Route: route, Account: account, Attempt: attempt,
 		ProviderID: p.TxID, Amount: &p.Amount, EndToEnd: p.EndToEnd, Digest: p.Digest,
 	}
 }
@@ -127,8 +129,9 @@ func (c Charge) ByStatement(amount money.Amount, endToEnd, by, second string) (E
 	if !ok {
 		return Evidence{}, fmt.Errorf("charge %s has no code made here: its provider can be asked", c.ID)
 	}
+	route, account := c.At(a.N)
 	e := Evidence{
-		Source: FromStatement, Route: c.Route, Account: c.Account, Attempt: a.N, ProviderID: a.ProviderID,
+		Source: FromStatement, Route: route, Account: account, Attempt: a.N, ProviderID: a.ProviderID,
 		Amount: &amount, EndToEnd: endToEnd, By: by, Second: second,
 	}
 	return e, e.stated(a)
@@ -136,9 +139,9 @@ func (c Charge) ByStatement(amount money.Amount, endToEnd, by, second string) (E
 
 // Offline returns the facts that give the charge a code of the terminal's own:
 // the newest attempt is over, for the reason given, and a static one follows,
-// made at a moment of the wall clock. An attempt of unknown outcome is orphaned:
-// its code was never shown.
-func (c Charge) Offline(at time.Time, reason string) []Fact {
+// made at a moment of the wall clock, whose payments are found by way of a route.
+// An attempt of unknown outcome is orphaned: its code was never shown.
+func (c Charge) Offline(at time.Time, reason string, by Route) []Fact {
 	last, _ := c.Last()
 	var facts []Fact
 	switch last.State {
@@ -149,6 +152,7 @@ func (c Charge) Offline(at time.Time, reason string) []Fact {
 	}
 	return append(facts, AttemptFact{
 		Charge: c.ID, N: last.N + 1, State: Accepted, ProviderID: string(c.ID), Static: true, At: at.UTC(),
+		Route: by.Provider, Account: by.Account,
 	})
 }
 
@@ -303,9 +307,22 @@ func (c Charge) Interrupted(caps providers.Caps) ([]Fact, Next) {
 
 // Absent returns the facts about attempt n after its provider, asked for it by
 // our own id, did not know it.
-func (c Charge) Absent(n int) ([]Fact, Next) {
-	kind := providers.Ambiguous
-	return c.another([]Fact{AttemptFact{Charge: c.ID, N: n, State: Orphaned, Reason: "absent"}}, n, kind)
+func (c Charge) Absent(n int) ([]Fact, Next) { return c.orphan(n, "absent") }
+
+// Unanswered returns the facts about attempt n, of unknown outcome, after its
+// provider could not be asked for it, when something else than waiting is left: its
+// code was never shown.
+func (c Charge) Unanswered(n int) ([]Fact, Next) { return c.orphan(n, "unanswered") }
+
+func (c Charge) orphan(n int, reason string) ([]Fact, Next) {
+	return c.another([]Fact{AttemptFact{Charge: c.ID, N: n, State: Orphaned, Reason: reason}}, n, providers.Ambiguous)
+}
+
+// Elsewhere returns the facts about attempt n after its provider refused the
+// merchant's account, where the charge may be made by another route: an account
+// that is refused made nothing.
+func (c Charge) Elsewhere(n int, kind providers.Kind) ([]Fact, Next) {
+	return c.another([]Fact{AttemptFact{Charge: c.ID, N: n, State: Rejected, Reason: kind.String()}}, n, providers.Unavailable)
 }
 
 // another ends the charge, or lets one more attempt follow.

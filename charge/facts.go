@@ -88,6 +88,9 @@ type AttemptFact struct {
 	Digest     string `json:"digest,omitempty"`
 	// Reason is the error kind of rejected and uncertain.
 	Reason string `json:"reason,omitempty"`
+	// Route and Account say where a new attempt is made, see [Attempt].
+	Route   string `json:"route,omitempty"`
+	Account string `json:"account,omitempty"`
 	// Static and At: see [Attempt]. Such an attempt begins as accepted.
 	Static bool      `json:"static,omitempty"`
 	At     time.Time `json:"at,omitzero"`
@@ -113,12 +116,12 @@ func (f AttemptFact) apply(c *Charge) error {
 		if last.State != Rejected && last.State != Orphaned {
 			return c.refuse(f, fmt.Sprintf("attempt %d is still %s", last.N, last.State))
 		}
-		next := Attempt{N: f.N, State: Sending}
+		next := Attempt{N: f.N, State: Sending, Route: f.Route, Account: f.Account}
 		if f.Static {
 			if f.State != Accepted || f.ProviderID == "" || f.At.IsZero() {
 				return c.refuse(f, "a static code has a txid and a time, and needs no answer")
 			}
-			next = Attempt{N: f.N, State: Accepted, ProviderID: f.ProviderID, Static: true, At: f.At}
+			next.State, next.ProviderID, next.Static, next.At = Accepted, f.ProviderID, true, f.At
 			c.State = Pending
 		}
 		c.Attempts = append(c.Attempts, next)

@@ -2,6 +2,7 @@ package closing
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -166,7 +167,7 @@ func (b Book) find(tx *bbolt.Tx, id charge.ID, f charge.Fact) (owner, error) {
 	if p := f.Proof(); p != nil {
 		o.provider = p.Route
 		for _, m := range b.Merchants {
-			if m.Route == p.Route && m.Account == p.Account {
+			if slices.ContainsFunc(m.Routes(), func(r charge.Route) bool { return r.Provider == p.Route && r.Account == p.Account }) {
 				o.merchant = m.ID
 				break
 			}
@@ -186,6 +187,9 @@ func decode(e ledger.Entry) (charge.Fact, error) {
 // count adds an entry to a report.
 func (r *Report) count(f charge.Fact, o owner, postings []ledger.Posting) error {
 	one := Line{Provider: o.provider}
+	if p := f.Proof(); p != nil && p.Route != "" { // where it was paid
+		one.Provider = p.Route
+	}
 	switch f := f.(type) {
 	case charge.CreatedFact:
 		one.Created = Total{1, f.Amount}

@@ -133,10 +133,12 @@ type Status struct {
 	Screen   ScreenStatus  `json:"screen"`
 	Printer  PrinterStatus `json:"printer"`
 	// Network says whether providers could be reached: ok, warn, down, unknown.
-	Network string      `json:"network"`
-	Link    LinkStatus  `json:"link"`
-	Clock   ClockStatus `json:"clock"`
-	Store   StoreStatus `json:"store"`
+	Network string `json:"network"`
+	// Routes are the providers that make charges.
+	Routes []RouteStatus `json:"routes"`
+	Link   LinkStatus    `json:"link"`
+	Clock  ClockStatus   `json:"clock"`
+	Store  StoreStatus   `json:"store"`
 	// Pending are the charges that wait for their payers: what is at stake.
 	Pending PendingStatus `json:"pending"`
 	// Exposure are those of them that were made while their provider could not be
@@ -151,6 +153,14 @@ type Status struct {
 type ScreenStatus struct {
 	State  string    `json:"state"`
 	Charge charge.ID `json:"charge,omitempty"`
+}
+
+// RouteStatus is a provider. While it is out, charges of merchants who have another
+// one go by that; Why is the kind of the newest failure then.
+type RouteStatus struct {
+	Provider string `json:"provider"`
+	Out      bool   `json:"out"`
+	Why      string `json:"why,omitempty"`
 }
 
 // PrinterStatus is the slip printer and what waits for it.

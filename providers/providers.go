@@ -236,6 +236,10 @@ func (k Kind) String() string { return kindNames[k] }
 // Permanent reports whether trying the same request again cannot help.
 func (k Kind) Permanent() bool { return k >= Invalid && k <= Operator }
 
+// OfAccount reports whether the provider refused whoever asks, and not what was
+// asked for.
+func (k Kind) OfAccount() bool { return k == Auth || k == Forbidden || k == Operator }
+
 // OutcomeUnknown reports whether a create that failed this way may have
 // happened at the provider.
 func (k Kind) OutcomeUnknown() bool { return k == Ambiguous || k == Contract || k == Security }

@@ -15,6 +15,7 @@ import (
 	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/queue"
+	"github.com/ssg-safe/agent/router"
 	"github.com/ssg-safe/agent/store"
 )
 
@@ -45,8 +46,12 @@ func (t *Terminal) start(r Request, reply func(charge.ID, error)) {
 	}
 	id := charge.ID(t.ids.Next(t.clock.Wall()))
 	l := &live{payer: r.Payer, desc: r.Description, token: r.Checkout, began: t.clock.Up()}
+	by := t.board.First(m.Routes(), t.clock.Up())
+	if r.Checkout != "" {
+		by = m.Routes()[0] // it is there, and nowhere else
+	}
 	created := charge.CreatedFact{
-		Charge: id, Merchant: m.ID, Route: m.Route, Account: m.Account, Amount: r.Amount,
+		Charge: id, Merchant: m.ID, Route: by.Provider, Account: by.Account, Amount: r.Amount,
 		Expiry: int(cmp.Or(r.Expiry, t.cfg.Expiry) / time.Second), Source: r.Source, Reference: r.Reference, Present: r.Present,
 	}
 	facts, own := []charge.Fact{created}, ""
@@ -112,11 +117,10 @@ func (t *Terminal) send(l *live) {
 	if !ok || last.State != charge.Sending {
 		return
 	}
-	m, _ := t.merchant(l.charge.Merchant)
-	route := t.route(l.charge)
+	route, by := t.route(l.charge), t.way(l.charge, last.N)
 	in := providers.Intent{
 		ID: string(l.charge.ID), Attempt: last.N, Amount: l.charge.Amount, Expiry: l.charge.ExpiryDuration(),
-		Description: l.desc, Account: l.charge.Account, Key: m.Key, Payer: l.payer, Checkout: l.token,
+		Description: l.desc, Account: by.Account, Key: by.Key, Payer: l.payer, Checkout: l.token,
 	}
 	t.call(t.acts, t.urgent, route.Caps().CreateTimeout, func(ctx context.Context) input {
 		sent := t.clock.Up()
@@ -155,14 +159,18 @@ func (t *Terminal) line(l *live) chan struct{} {
 
 // answered handles the outcome of create attempt n.
 func (t *Terminal) answered(l *live, n int, sent time.Duration, a providers.Charge, err error) {
-	t.reached(l.charge.Route, err)
+	by, _ := l.charge.At(n)
+	t.reached(by, router.Create, err)
 	caps := t.route(l.charge).Caps()
-	if n > 1 || t.clock.Up()-sent >= blip {
-		if e, ok := errors.AsType[*providers.Error](err); ok && (e.Kind == providers.NotSent || !caps.LookUp) && t.fallBack(l, err) {
-			return
-		}
+	_, more := t.board.Untried(l.charge, t.ways(l), t.clock.Up())
+	e, refused := errors.AsType[*providers.Error](err)
+	if !more && (n > 1 || t.clock.Up()-sent >= blip) && refused && (e.Kind == providers.NotSent || !caps.LookUp) && t.fallBack(l, err) {
+		return
 	}
 	facts, next := l.charge.Answer(n, a, err, "", caps)
+	if more && refused && e.Kind.OfAccount() {
+		facts, next = l.charge.Elsewhere(n, e.Kind)
+	}
 	if err != nil {
 		t.log.Warn("charge attempt", "charge", l.charge.ID, "attempt", n, "err", err)
 	}
@@ -193,21 +201,27 @@ func (t *Terminal) payable(d *decision, l *live, a providers.Charge, deadline ti
 }
 
 // follow commits the outcome of an attempt and what must come after it.
-func (t *Terminal) follow(l *live, facts []charge.Fact, next charge.Next, err error, more func(*decision)) {
+func (t *Terminal) follow(l *live, facts []charge.Fact, then charge.Next, err error, more func(*decision)) {
 	up := t.clock.Up()
-	ended := l.cancel && l.charge.State == charge.Created && len(facts) == 1 && err == nil && next == charge.Wait // its code was never shown: nobody can pay it
+	ended := l.cancel && l.charge.State == charge.Created && len(facts) == 1 && err == nil && then == charge.Wait // its code was never shown: nobody can pay it
 	if ended {
 		facts = append(facts, charge.EndedFact{Charge: l.charge.ID, State: charge.Cancelled, Reason: "payer"})
 	}
-	wait := time.Duration(0)
-	if next == charge.Retry {
+	if then == charge.Retry {
 		last, _ := l.charge.Last()
-		wait = retryWait(last.N, err)
+		by, fresh := t.board.Next(l.charge, t.ways(l), up)
+		wait := time.Duration(0)
+		if !fresh {
+			wait = retryWait(last.N, err)
+		}
+		if here, _ := l.charge.At(last.N); here != by.Provider {
+			t.log.Warn("the charge goes by another route", "charge", l.charge.ID, "from", here, "to", by.Provider)
+		}
 		switch {
 		case l.cancel:
 			facts = append(facts, charge.EndedFact{Charge: l.charge.ID, State: charge.Cancelled, Reason: "payer"})
 		case wait == 0 && !t.stopping:
-			facts = append(facts, charge.AttemptFact{Charge: l.charge.ID, N: last.N + 1, State: charge.Sending})
+			facts = append(facts, next(l.charge, by))
 		default:
 			l.retryAt = up + wait
 		}
@@ -219,7 +233,7 @@ func (t *Terminal) follow(l *live, facts []charge.Fact, next charge.Next, err er
 	}
 	more(d)
 	d.then = func([]queue.Job) {
-		l.lookUp = next == charge.LookUp
+		l.lookUp = then == charge.LookUp
 		t.changed(l, err)
 		t.send(l)
 	}
@@ -245,8 +259,8 @@ func (t *Terminal) find(l *live) {
 					facts, next := l.charge.Absent(last.N)
 					t.follow(l, facts, next, nil, func(*decision) {})
 				default:
-					t.reached(l.charge.Route, err)
-					if t.fallBack(l, err) {
+					t.reached(provider(l.charge), router.Ask, err)
+					if t.moveOn(l, err) || t.fallBack(l, err) {
 						return
 					}
 					l.watch.asked(t.clock.Up(), err, l.charge.State, route.Caps().Poll)
@@ -271,8 +285,8 @@ func retryWait(n int, err error) time.Duration {
 // retry sends the next attempt of a charge that waited for it.
 func (t *Terminal) retry(l *live) {
 	l.retryAt = 0
-	last, _ := l.charge.Last()
-	d, err := decide("next attempt", l, charge.AttemptFact{Charge: l.charge.ID, N: last.N + 1, State: charge.Sending})
+	by, _ := t.board.Next(l.charge, t.ways(l), t.clock.Up())
+	d, err := decide("next attempt", l, next(l.charge, by))
 	if l.cancel {
 		d, err = decide("cancel", l, charge.EndedFact{Charge: l.charge.ID, State: charge.Cancelled, Reason: "payer"})
 	}
@@ -306,7 +320,8 @@ func (t *Terminal) question(l *live) {
 		return func() {
 			l.later(func() {
 				l.watch.asking = false
-				t.reached(l.charge.Route, err)
+				by, _ := l.charge.At(a.N)
+				t.reached(by, router.Ask, err)
 				l.watch.asked(t.clock.Up(), err, l.charge.State, route.Caps().Poll)
 				if l.charge.State.Open() && ended != "" && err == nil {
 					l.watch.vain++
@@ -363,7 +378,7 @@ func (t *Terminal) learnWith(l *live, facts []charge.Fact, with func(*bbolt.Tx) 
 	if first && t.printer != nil && l.charge.Present && !paid.Late && t.attended(l) {
 		d.issue = append(d.issue, slip{
 			Kind: SlipReceipt, Charge: l.charge.ID, Merchant: l.charge.Merchant, Amount: paid.Amount, Copy: 1,
-			EndToEnd: paid.Evidence.EndToEnd, Route: l.charge.Route, Paid: t.clock.Wall(),
+			EndToEnd: paid.Evidence.EndToEnd, Route: paid.Evidence.Route, Paid: t.clock.Wall(),
 		})
 	}
 	d.then = func([]queue.Job) {
@@ -448,7 +463,7 @@ func (t *Terminal) cancel(id charge.ID) {
 	if l == nil || !l.charge.State.Open() || l.cancel || l.charge.Released || l.leaving { // what left waits for its payment
 		return
 	}
-	if _, static := l.charge.Static(); static && t.out(l.charge.Route) {
+	if _, static := l.charge.Static(); static && t.out(provider(l.charge)) {
 		// Nobody can be asked. Money that comes all the same is found, and is late.
 		l.later(func() {
 			if l.charge.State == charge.Pending && !l.charge.Released {

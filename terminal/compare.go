@@ -43,7 +43,7 @@ func BooksOf(code string, merchants []charge.Merchant, provider string, route Ro
 	_, b.Listed = route.(providers.Lister)
 	n := 0
 	for _, m := range merchants {
-		if m.Route == provider {
+		if m.Uses(provider) {
 			b.Merchant = m.ID
 			n++
 		}
@@ -91,7 +91,7 @@ func gather(ctx context.Context, view viewer, route Route, b reconcile.Books) (r
 		}
 	}
 	err = view(func(tx *bbolt.Tx) error {
-		more, err := chargesOf(tx, named)
+		more, err := chargesOf(tx, named, b.Provider)
 		b.Charges = append(b.Charges, more...)
 		return err
 	})
@@ -120,18 +120,18 @@ func touched(tx *bbolt.Tx, provider string, w reconcile.Window) ([]reconcile.Cha
 			ids = append(ids, id)
 		}
 	}
-	all, err := chargesOf(tx, ids)
+	all, err := chargesOf(tx, ids, provider)
 	slices.SortStableFunc(all, func(a, b reconcile.Charge) int {
 		return cmp.Or(a.Made.Compare(b.Made), cmp.Compare(a.ID, b.ID))
 	})
-	return slices.DeleteFunc(all, func(c reconcile.Charge) bool { return c.Route != provider }), err
+	return slices.DeleteFunc(all, func(c reconcile.Charge) bool { return len(c.Attempts) == 0 }), err
 }
 
 // chargeKinds is how the kinds of facts about charges begin.
 const chargeKinds = "charge."
 
-// chargesOf reads those of the charges that there are.
-func chargesOf(tx *bbolt.Tx, ids []charge.ID) ([]reconcile.Charge, error) {
+// chargesOf reads those of the charges that there are, as a provider knows them.
+func chargesOf(tx *bbolt.Tx, ids []charge.ID, provider string) ([]reconcile.Charge, error) {
 	records, err := readRecords(tx, ids)
 	if err != nil {
 		return nil, err
@@ -139,7 +139,7 @@ func chargesOf(tx *bbolt.Tx, ids []charge.ID) ([]reconcile.Charge, error) {
 	var all []reconcile.Charge
 	for _, r := range records {
 		if r.Charge.ID != "" { // else its beginning was pruned, and it is closed
-			all = append(all, reconcile.Charge{Charge: r.Charge, Made: r.Created})
+			all = append(all, reconcile.Charge{Charge: r.Charge.By(provider), Made: r.Created})
 		}
 	}
 	return all, nil
@@ -152,7 +152,7 @@ func reload(view viewer, b *reconcile.Books) error {
 		ids = append(ids, c.ID)
 	}
 	return view(func(tx *bbolt.Tx) error {
-		all, err := chargesOf(tx, ids)
+		all, err := chargesOf(tx, ids, b.Provider)
 		if err != nil {
 			return err
 		}

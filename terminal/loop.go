@@ -24,6 +24,7 @@ func (t *Terminal) work() {
 		t.step(t.charges[id], up)
 	}
 	t.order = slices.DeleteFunc(t.order, t.forget)
+	t.probe()
 	t.printNext(up)
 	t.compareNext(up)
 }
@@ -91,6 +92,9 @@ func (t *Terminal) untilNext() time.Duration {
 		due(at)
 	}
 	if !t.stopping {
+		if at, ok := t.board.NextProbe(); ok {
+			due(at)
+		}
 		for _, l := range t.charges {
 			if l.retryAt != 0 && !l.busy {
 				due(l.retryAt)

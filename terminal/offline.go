@@ -3,6 +3,7 @@ package terminal
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/ssg-safe/agent/charge"
@@ -11,6 +12,7 @@ import (
 	"github.com/ssg-safe/agent/pix"
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/queue"
+	"github.com/ssg-safe/agent/router"
 )
 
 // Offline is what is done while a provider cannot be reached. The zero value
@@ -63,8 +65,8 @@ func unreachable(err error) bool {
 	return ok && e.HTTP == 0 && (e.Kind == providers.NotSent || e.Kind == providers.Ambiguous)
 }
 
-// reached notes whether a provider could be reached.
-func (t *Terminal) reached(route string, err error) {
+// heard notes whether a provider could be reached.
+func (t *Terminal) heard(route string, err error) {
 	up := t.clock.Up()
 	e, ok := errors.AsType[*providers.Error](err)
 	if ok && e.Held { // nothing was learnt of the provider
@@ -95,8 +97,8 @@ func (t *Terminal) reached(route string, err error) {
 // unheard makes one charge try first, of those that were made without a provider
 // that this run has not heard of yet.
 func (t *Terminal) unheard(c charge.Charge) {
-	if _, static := c.Static(); static && t.outages[c.Route] == nil {
-		t.outages[c.Route] = &outage{}
+	if _, static := c.Static(); static && t.outages[provider(c)] == nil {
+		t.outages[provider(c)] = &outage{}
 	}
 }
 
@@ -125,7 +127,7 @@ func (t *Terminal) searched(route string, err error) {
 	}
 	delete(t.outages, route)
 	for _, l := range t.charges {
-		if _, static := l.charge.Static(); static && l.charge.Route == route {
+		if _, static := l.charge.Static(); static && provider(l.charge) == route {
 			l.watch.next = min(l.watch.next, up)
 		}
 	}
@@ -137,42 +139,55 @@ func (t *Terminal) out(route string) bool {
 	return o != nil && o.failures >= outageAfter && t.clock.Up() < o.at+outageLasts
 }
 
-// ownCode is the code that the terminal makes for a charge while its provider is
-// out of reach; false when that must not be.
-func (t *Terminal) ownCode(c charge.Charge) (string, bool) {
-	if _, finds := t.route(c).(providers.StaticFinder); !finds && !t.cfg.Offline.Statement {
-		return "", false
+// finder is the first of a merchant's routes by which payments of codes made here
+// are found; false when there is none.
+func (t *Terminal) finder(routes []charge.Route) (charge.Route, bool) {
+	for _, r := range routes {
+		if _, finds := t.cfg.Routes[r.Provider].(providers.StaticFinder); finds {
+			return r, true
+		}
+	}
+	return routes[0], t.cfg.Offline.Statement
+}
+
+// ownCode is the code that the terminal makes for a charge while no provider of its
+// merchant can be reached, and the route by which its payment is found; false when
+// that must not be.
+func (t *Terminal) ownCode(c charge.Charge) (string, charge.Route, bool) {
+	m, ok := t.merchant(c.Merchant)
+	if !ok {
+		return "", charge.Route{}, false
+	}
+	by, ok := t.finder(m.Routes())
+	if !ok {
+		return "", by, false
 	}
 	if err := t.cfg.Offline.Make(t.exposure()); err != nil {
 		if t.cfg.Offline.Policy != "" {
 			t.log.Warn("no charge without the provider", "charge", c.ID, "err", err)
 		}
-		return "", false
+		return "", by, false
 	}
-	m, ok := t.merchant(c.Merchant)
-	if !ok {
-		return "", false
-	}
-	code, err := pix.Static{Key: m.Key, Name: m.Name, City: m.City, Amount: c.Amount, TxID: string(c.ID)}.Encode()
+	code, err := pix.Static{Key: by.Key, Name: m.Name, City: m.City, Amount: c.Amount, TxID: string(c.ID)}.Encode()
 	if err != nil {
 		t.log.Error("no code of our own", "charge", c.ID, "err", err)
 	}
-	return code, err == nil
+	return code, by, err == nil
 }
 
-// offline returns the facts that a charge begins with: where its provider is
-// known to be out of reach, a code of the terminal's own among them.
+// offline returns the facts that a charge begins with: where all providers of its
+// merchant are known to be out of reach, a code of the terminal's own among them.
 func (t *Terminal) offline(created charge.CreatedFact) (facts []charge.Fact, code string) {
 	facts = []charge.Fact{created}
 	c, err := charge.Fold(facts)
-	if err != nil || !t.out(c.Route) {
+	if err != nil || slices.ContainsFunc(t.routes(c), func(r charge.Route) bool { return !t.out(r.Provider) }) {
 		return facts, ""
 	}
-	code, ok := t.ownCode(c)
+	code, by, ok := t.ownCode(c)
 	if !ok {
 		return facts, ""
 	}
-	return append(facts, c.Offline(t.clock.Wall(), providers.NotSent.String())...), code
+	return append(facts, c.Offline(t.clock.Wall(), providers.NotSent.String(), by)...), code
 }
 
 // fallBack gives a charge whose provider cannot be reached a code of the
@@ -181,12 +196,12 @@ func (t *Terminal) fallBack(l *live, err error) bool {
 	if l.cancel || l.token != "" || l.charge.State != charge.Created || !unreachable(err) {
 		return false
 	}
-	code, ok := t.ownCode(l.charge)
+	code, by, ok := t.ownCode(l.charge)
 	if !ok {
 		return false
 	}
 	e, _ := errors.AsType[*providers.Error](err)
-	d, derr := decide("own code", l, l.charge.Offline(t.clock.Wall(), e.Kind.String())...)
+	d, derr := decide("own code", l, l.charge.Offline(t.clock.Wall(), e.Kind.String(), by)...)
 	if derr != nil {
 		t.log.Error("own code refused", "err", derr)
 		return false
@@ -207,7 +222,8 @@ func (t *Terminal) seek(l *live, a charge.Attempt) {
 	if !ok {
 		return // matched by people
 	}
-	if o := t.outages[l.charge.Route]; o != nil {
+	name, _ := l.charge.At(a.N)
+	if o := t.outages[name]; o != nil {
 		o.probe = t.clock.Up() + searchLimit // the others wait for what this one finds
 	}
 	ended := t.over(l)
@@ -227,8 +243,8 @@ func (t *Terminal) seek(l *live, a charge.Attempt) {
 		return func() {
 			l.later(func() {
 				l.watch.asking = false
-				t.reached(l.charge.Route, err)
-				t.searched(l.charge.Route, err)
+				t.reached(name, router.Ask, err)
+				t.searched(name, err)
 				if err != nil {
 					t.log.Warn("search for a payment", "charge", l.charge.ID, "err", err)
 					return

@@ -76,7 +76,7 @@ func (t *Terminal) due(l *live) (time.Duration, bool) {
 	}
 	if a.Static {
 		at := l.watch.next
-		if o := t.outages[l.charge.Route]; o != nil {
+		if o := t.outages[provider(l.charge)]; o != nil {
 			at = o.probe
 		}
 		_, finds := t.route(l.charge).(providers.StaticFinder)

@@ -14,6 +14,7 @@ import (
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/queue"
 	"github.com/ssg-safe/agent/reconcile"
+	"github.com/ssg-safe/agent/router"
 	"github.com/ssg-safe/agent/ticket"
 )
 
@@ -218,7 +219,7 @@ func (t *Terminal) compareOne(id charge.ID) {
 func (t *Terminal) today(route string, now time.Time) string {
 	zone := t.cfg.Merchants[0].Zone
 	for _, m := range t.cfg.Merchants {
-		if m.Route == route {
+		if m.Uses(route) {
 			zone = m.Zone
 			break
 		}
@@ -258,7 +259,7 @@ func (t *Terminal) begin(p *pass) {
 		}
 		return func() {
 			if _, ok := errors.AsType[*providers.Error](err); ok || err == nil && books.Listed {
-				t.reached(p.route, err)
+				t.reached(p.route, router.Ask, err)
 			}
 			if err != nil {
 				t.compared(p, err)
@@ -286,7 +287,7 @@ func (t *Terminal) consult(p *pass) {
 		got := question(ctx, route, c, k, now)
 		return func() {
 			if got.why == "" {
-				t.reached(p.route, got.err)
+				t.reached(p.route, router.Ask, got.err)
 			}
 			got.put(&p.books)
 			if hopeless(got.err) || p.limit.Err() != nil {

@@ -127,7 +127,7 @@ func (t *Terminal) resume(l *live) {
 	case c.State == charge.Pending:
 		if !l.known { // its end is not known on this boot's clock: at most this long
 			l.deadline, l.known = up+c.ExpiryDuration(), true
-		} else if c.Present && t.session.state == display.Idle && up < l.deadline && t.cfg.Routes[c.Route] != nil {
+		} else if c.Present && t.session.state == display.Idle && up < l.deadline && t.configured(c) {
 			t.session.creating(c.ID, c.Amount)
 			_, static := c.Static()
 			t.session.pending(static, l.code == "")

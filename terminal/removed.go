@@ -5,17 +5,8 @@ import (
 	"errors"
 	"time"
 
-	"github.com/ssg-safe/agent/charge"
 	"github.com/ssg-safe/agent/providers"
 )
-
-// route is the provider of a charge.
-func (t *Terminal) route(c charge.Charge) Route {
-	if r := t.cfg.Routes[c.Route]; r != nil {
-		return r
-	}
-	return removed(c.Route)
-}
 
 // removed stands in for a provider that has open charges and is not configured
 // any more. They stay as they are and harm no other, until it is configured

@@ -90,7 +90,7 @@ func (r Record) again() (slip, error) {
 	s := slip{Charge: c.ID, Merchant: c.Merchant, Amount: c.Amount, Copy: 1}
 	switch pay, paid := c.Settling(); {
 	case paid && !c.Late:
-		s.Kind, s.Amount, s.EndToEnd, s.Route, s.Paid = SlipReceipt, pay.Amount, pay.Evidence.EndToEnd, c.Route, r.Paid
+		s.Kind, s.Amount, s.EndToEnd, s.Route, s.Paid = SlipReceipt, pay.Amount, pay.Evidence.EndToEnd, pay.Evidence.Route, r.Paid
 	case c.State == charge.Pending:
 		s.Kind, s.Expires = SlipQR, r.Expires
 		_, s.Offline = c.Static()

@@ -26,7 +26,8 @@
 // operator (its requests are served in operator.go), the print spool spool.go, the times at
 // which providers are asked poll.go; each decides purely. charges.go joins them,
 // recover.go begins, and decision.go writes. offline.go is what happens while a
-// provider cannot be reached, within the limits of package exposure.
+// provider cannot be reached, within the limits of package exposure; routes.go is
+// which provider makes a charge, as package router decides.
 //
 // Others ask through remote.go (credits, hints, references), record.go (what is
 // on record about a charge) and settle.go (what a person decides about slips).
@@ -61,6 +62,7 @@ import (
 	"github.com/ssg-safe/agent/printer"
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/redact"
+	"github.com/ssg-safe/agent/router"
 	"github.com/ssg-safe/agent/store"
 )
 
@@ -187,6 +189,7 @@ type Terminal struct {
 	menu     *operator.Menu
 	spool    spool
 	network  display.Health
+	board    router.Board       // which routes are out
 	outages  map[string]*outage // by route: those that cannot be reached
 	compare  comparing
 	closing  []charge.ID // snapshots to drop with the next commit
@@ -228,10 +231,12 @@ func New(cfg Config, st *store.Store, clock Clock, screen Screen, p Printer, obs
 		return nil, errors.New("a terminal needs a merchant")
 	}
 	for _, m := range cfg.Merchants {
-		switch {
-		case cfg.Routes[m.Route] == nil:
-			return nil, fmt.Errorf("merchant %s: there is no provider %q", m.ID, m.Route)
-		case m.Zone == nil:
+		for _, r := range m.Routes() {
+			if cfg.Routes[r.Provider] == nil {
+				return nil, fmt.Errorf("merchant %s: there is no provider %q", m.ID, r.Provider)
+			}
+		}
+		if m.Zone == nil {
 			return nil, fmt.Errorf("merchant %s has no time zone", m.ID)
 		}
 	}
@@ -241,7 +246,7 @@ func New(cfg Config, st *store.Store, clock Clock, screen Screen, p Printer, obs
 	if observe == nil {
 		observe = func(Event) {}
 	}
-	return &Terminal{
+	t := &Terminal{
 		cfg: cfg, store: st, clock: clock, screen: screen, printer: p, observe: observe, log: log, ids: ids,
 		inbox:   make(chan input, 64),
 		done:    doneQueue{wake: make(chan struct{}, 1)},
@@ -254,7 +259,9 @@ func New(cfg Config, st *store.Store, clock Clock, screen Screen, p Printer, obs
 		menu:    newMenu(cfg, p != nil),
 		urgent:  make(chan struct{}, maxCalls), others: make(chan struct{}, maxCalls),
 		ended: make(chan struct{}),
-	}, nil
+	}
+	t.watchRoutes()
+	return t, nil
 }
 
 // input is one thing that happened; it is handled on the loop goroutine.
@@ -420,12 +427,15 @@ type Status struct {
 	// HasPrinter is false where there is none.
 	Network, Printer display.Health
 	HasPrinter       bool
+	// Routes are the providers that merchants use.
+	Routes []RouteStatus
 }
 
 // Status returns it.
 func (t *Terminal) Status(ctx context.Context) (Status, error) {
 	s := Status{HasPrinter: t.printer != nil}
 	err := t.ask(ctx, func() {
+		s.Routes = t.routeStatus()
 		s.Screen, s.Charge, s.Network, s.Printer = t.session.state, t.session.charge, t.network, t.spool.health
 	})
 	return s, err

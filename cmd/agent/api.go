@@ -236,9 +236,10 @@ func (f *front) records(list []terminal.Record) []localapi.Record {
 }
 
 func (f *front) record(r terminal.Record) localapi.Record {
+	by, _ := r.Charge.Through()
 	out := localapi.Record{
 		Charge: r.Charge, Code: r.Code, Created: r.Created, Expires: r.Expires, Paid: r.Paid, Ended: r.Ended, Newest: r.Newest,
-		Merchant: localapi.Merchant{ID: r.Charge.Merchant}, Provider: localapi.Provider{Name: r.Charge.Route},
+		Merchant: localapi.Merchant{ID: r.Charge.Merchant}, Provider: localapi.Provider{Name: by},
 	}
 	for _, s := range r.Slips {
 		out.Slips = append(out.Slips, localapi.Slip{Kind: string(s.Kind), NSU: s.NSU, Copy: s.Copy, State: s.State})
@@ -246,7 +247,7 @@ func (f *front) record(r terminal.Record) localapi.Record {
 	if m, ok := f.cfg.Merchant(r.Charge.Merchant); ok {
 		out.Merchant.CNPJ, out.Merchant.Name = m.CNPJ, m.Name
 	}
-	if p, ok := f.cfg.Provider(r.Charge.Route); ok {
+	if p, ok := f.cfg.Provider(by); ok {
 		out.Provider.Type, out.Provider.CNPJ = p.Type, p.CNPJ
 	}
 	return out
@@ -257,8 +258,8 @@ func (f *front) status(ctx context.Context) (localapi.Status, error) {
 	s := localapi.Status{
 		Terminal: f.cfg.Terminal.Code, Device: f.device, Version: readBuildInfo().Version,
 		Screen: localapi.ScreenStatus{State: string(display.Error)}, Printer: localapi.PrinterStatus{State: health(display.Unknown)},
-		Network: health(display.Unknown),
-		Clock:   localapi.ClockStatus{Time: f.clock.Wall(), Quality: f.clock.Quality()},
+		Network: health(display.Unknown), Routes: []localapi.RouteStatus{},
+		Clock: localapi.ClockStatus{Time: f.clock.Wall(), Quality: f.clock.Quality()},
 	}
 	if f.store.Stats().ReadOnly == "" { // else its loop does not turn
 		t, err := f.terminal.Status(ctx)
@@ -270,6 +271,9 @@ func (f *front) status(ctx context.Context) (localapi.Status, error) {
 			return s, refused(err)
 		}
 		s.Exposure = localapi.ExposureStatus{Pending: localapi.PendingStatus(out.Pending), Released: localapi.PendingStatus(out.Released)}
+		for _, r := range t.Routes {
+			s.Routes = append(s.Routes, localapi.RouteStatus(r))
+		}
 		s.Screen = localapi.ScreenStatus{State: string(t.Screen), Charge: t.Charge}
 		s.Network, s.Printer.State = health(t.Network), health(t.Printer)
 		if !t.HasPrinter {

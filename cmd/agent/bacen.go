@@ -52,6 +52,7 @@ var bacenFamily = family{
 		return openBacen(cfg, over, log)
 	},
 	own:   func(p ProviderConfig) bool { return p.Bacen != nil },
+	keyed: true,
 	check: checkBacen,
 	sim: simulation{
 		rules: bacensim.Vocabulary(), modes: []string{"no-code", "refuse-again", "ignore-txid", "refunds"}, tokenLife: time.Hour,
@@ -102,8 +103,10 @@ func bacenConfig(p ProviderConfig, merchants []MerchantConfig) (bacen.Config, er
 		LocationHosts: p.AllowedHosts, CodeCheck: p.BRCodeCheck,
 	}
 	for _, m := range merchants {
-		if m.Provider == p.Name {
-			c.Payees = append(c.Payees, bacen.Payee{Key: m.PixKey, Name: m.Name, City: m.City})
+		for _, w := range m.Ways() {
+			if w.Provider == p.Name {
+				c.Payees = append(c.Payees, bacen.Payee{Key: w.PixKey, Name: m.Name, City: m.City})
+			}
 		}
 	}
 	return c, nil

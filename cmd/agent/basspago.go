@@ -35,8 +35,9 @@ var basspagoFamily = family{
 	open: func(_ Config, p ProviderConfig, over http.RoundTripper, log *slog.Logger) (terminal.Route, error) {
 		return basspago.New(basspagoConfig(p), over, log)
 	},
-	own:   func(p ProviderConfig) bool { return p.Basspago != nil },
-	check: checkBasspago,
+	own:      func(p ProviderConfig) bool { return p.Basspago != nil },
+	codeless: true,
+	check:    checkBasspago,
 	sim: simulation{
 		rules: basspagosim.Vocabulary(), path: basspagosim.Path,
 		modes: []string{"trunc72", "literal", "document-filters", "no-filters", "errors-200", "bare-token"},

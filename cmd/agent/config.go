@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/ssg-safe/agent/internal/config"
@@ -77,8 +79,9 @@ type MerchantConfig struct {
 	// The PIX key that receives the money, exactly as registered: CPF or CNPJ
 	// without punctuation, phone with +55, e-mail in small letters, or random key.
 	PixKey string `toml:"pix_key" mask:"true" required:"true" example:"+5511999990000"`
-	// The name of the [[provider]] that makes this merchant's charges.
-	Provider string `toml:"provider" required:"true" example:"ssg"`
+	// The name of the [[provider]] that makes this merchant's charges. Needed, unless
+	// there are [[merchant.route]] tables.
+	Provider string `toml:"provider"`
 	// The merchant's account at the provider. SSG: account_id, a UUID. Bacen: a
 	// name of your own for it, which makes evidence of payments whole (grade A). The
 	// others: none.
@@ -92,6 +95,26 @@ type MerchantConfig struct {
 	// The hour at which the business day ends and is closed. One until noon ends
 	// the day before ("03:00" for a bar), one after noon begins the next day.
 	CutOff TimeOfDay `toml:"cut_off" default:"00:00"`
+	// In place of provider and account.
+	Routes []RouteConfig `toml:"route" max:"4"`
+}
+
+// RouteConfig is one of several providers that make a merchant's charges, in order
+// of preference, in place of provider and account: while the first cannot, the next
+// does (docs/providers.md). All must pay the same company. Give each table after the
+// merchant's other keys.
+type RouteConfig struct {
+	// The name of the [[provider]].
+	Provider string `toml:"provider" required:"true" example:"ssg"`
+	// The merchant's account there, as for a merchant with one provider.
+	Account string `toml:"account"`
+	// The CNPJ of the owner of that account, as the contract with the provider names
+	// it. It must be the merchant's own: no provider tells whose money it collects,
+	// so this is the operator's word.
+	Beneficiary string `toml:"beneficiary" mask:"true" required:"true" example:"11222333000181"`
+	// The PIX key that receives the money there, if it is another than the merchant's:
+	// a key belongs to one institution.
+	PixKey string `toml:"pix_key" mask:"true"`
 }
 
 // ProviderConfig is a company that makes charges.
@@ -361,6 +384,33 @@ func (c Config) Merchant(id string) (MerchantConfig, bool) {
 		}
 	}
 	return MerchantConfig{}, false
+}
+
+// Ways are the merchant's routes, the short form among them, in order of preference;
+// at least one.
+func (m MerchantConfig) Ways() []RouteConfig {
+	if len(m.Routes) == 0 {
+		return []RouteConfig{{Provider: m.Provider, Account: m.Account, Beneficiary: m.CNPJ, PixKey: m.PixKey}}
+	}
+	ways := slices.Clone(m.Routes)
+	for i := range ways {
+		ways[i].PixKey = cmp.Or(ways[i].PixKey, m.PixKey)
+	}
+	return ways
+}
+
+// providers are their names.
+func (m MerchantConfig) providers() []string {
+	var names []string
+	for _, w := range m.Ways() {
+		names = append(names, w.Provider)
+	}
+	return names
+}
+
+// Uses reports whether one of them is by a provider.
+func (m MerchantConfig) Uses(provider string) bool {
+	return slices.Contains(m.providers(), provider)
 }
 
 // Provider is the provider with a name.

@@ -41,11 +41,14 @@ type family struct {
 	// own reports whether the sub-table of its own settings is there; nil: it has
 	// none.
 	own func(ProviderConfig) bool
+	// keyed: its charges name the receiving PIX key. codeless: they have no code, and
+	// are paid where the provider shows them.
+	keyed, codeless bool
 	// check reports what is wrong with a [[provider]] table, which is at the
-	// path at; checkMerchant what this provider asks of a merchant's table (nil:
+	// path at; checkMerchant what this provider asks of a merchant's route (nil:
 	// nothing).
 	check         func(ps *problems, p ProviderConfig, at string)
-	checkMerchant func(ps *problems, m MerchantConfig, at string)
+	checkMerchant func(ps *problems, w RouteConfig, at string)
 	sim           simulation
 }
 

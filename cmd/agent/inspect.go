@@ -136,7 +136,7 @@ func (i *inspector) settings() operator.Sheet {
 		s.Sheet = append(s.Sheet, []display.PageLine{
 			{Name: t.merchant, Value: m.Name},
 			{Name: "CNPJ", Value: redact.Document(m.CNPJ).String()},
-			{Name: t.provider, Value: m.Provider},
+			{Name: t.provider, Value: strings.Join(m.providers(), ", ")},
 			{Name: t.cutOff, Value: m.CutOff.String() + " " + m.TimeZone},
 		})
 	}

@@ -108,7 +108,7 @@ func (f *providerFlags) open(g *globals) (terminal.Route, Config, error) {
 	if err != nil {
 		return nil, Config{}, err
 	}
-	name := cmp.Or(f.name, cfg.Merchants[0].Provider)
+	name := cmp.Or(f.name, cfg.Merchants[0].Ways()[0].Provider)
 	p, ok := cfg.Provider(name)
 	if !ok {
 		return nil, Config{}, usageError{fmt.Errorf("--provider %q: the configuration has no provider of that name; see 'ssg-agent provider list'", name)}
@@ -171,7 +171,7 @@ func newProviderListCmd(g *globals, f *providerFlags) *cobra.Command {
 			for _, p := range cfg.Providers {
 				l := line{Event: "provider", Name: p.Name, Type: p.Type, URL: p.URL, Merchants: []string{}}
 				for _, m := range cfg.Merchants {
-					if m.Provider == p.Name {
+					if m.Uses(p.Name) {
 						l.Merchants = append(l.Merchants, m.ID)
 					}
 				}

@@ -21,8 +21,9 @@ var ssgFamily = family{
 		return ssg.New(ssgConfig(p), over, log)
 	},
 	check: checkSSG,
-	checkMerchant: func(ps *problems, m MerchantConfig, at string) {
-		if !uuid.MatchString(m.Account) {
+	keyed: true,
+	checkMerchant: func(ps *problems, w RouteConfig, at string) {
+		if !uuid.MatchString(w.Account) {
 			ps.fail(at+".account", "must be the account_id that SSG assigned, a UUID", `account = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"`)
 		}
 	},

@@ -52,7 +52,7 @@ func (c Config) Validate() []config.Problem {
 		at := fmt.Sprintf("merchant[%d]", i)
 		m.validate(&ps, at)
 		unique(&ps, seen, "merchant "+m.ID, at, "id")
-		c.route(&ps, m, at)
+		c.routes(&ps, m, at)
 	}
 	c.Offline.validate(&ps)
 	c.Reconcile.validate(&ps)
@@ -176,38 +176,26 @@ func (m MerchantConfig) validateCode(ps *problems, at string) {
 			}
 		}
 	}
-	if m.PixKey == "" {
-		return
-	}
-	key, err := pix.RecogniseKey(m.PixKey)
-	if p, ok := errors.AsType[pix.Problem](err); ok {
-		ps.fail(at+".pix_key", "is no PIX key: found "+p.Found, "write "+p.Want)
-		return
-	}
-	if key.Type == pix.KeyCNPJ && pix.ValidCNPJ(m.CNPJ) && key.Raw()[:8] != m.CNPJ[:8] {
+	if key, ok := validateKey(ps, at, m.PixKey); ok && foreign(key, m.CNPJ) {
 		ps.warn(at+".pix_key", "is the CNPJ of another company than the merchant's", "check both: payers see the name of the key's owner")
 	}
 }
 
-// route checks the way from a merchant to its provider.
-func (c Config) route(ps *problems, m MerchantConfig, at string) {
-	var names []string
-	for _, p := range c.Providers {
-		if p.Name == "" { // reported already; it may be the one that is meant
-			return
-		}
-		names = append(names, fmt.Sprintf("%q", p.Name))
+// validateKey checks a PIX key; false where there is none, or none that is valid.
+func validateKey(ps *problems, at, text string) (pix.Key, bool) {
+	if text == "" {
+		return pix.Key{}, false
 	}
-	p, ok := c.Provider(m.Provider)
-	switch {
-	case m.Provider == "" || len(names) == 0:
-	case !ok:
-		ps.fail(at+".provider", fmt.Sprintf("there is no provider of the name %q", m.Provider), "there are: "+strings.Join(names, ", "))
-	default:
-		if f, err := familyOf(p.Type); err == nil && f.checkMerchant != nil {
-			f.checkMerchant(ps, m, at)
-		}
+	key, err := pix.RecogniseKey(text)
+	if p, ok := errors.AsType[pix.Problem](err); ok {
+		ps.fail(at+".pix_key", "is no PIX key: found "+p.Found, "write "+p.Want)
 	}
+	return key, err == nil
+}
+
+// foreign reports whether a key is by its own form another company's.
+func foreign(key pix.Key, cnpj string) bool {
+	return key.Type == pix.KeyCNPJ && pix.ValidCNPJ(cnpj) && key.Raw()[:8] != cnpj[:8]
 }
 
 func (p ProviderConfig) validate(ps *problems, at string) {

@@ -315,8 +315,13 @@ func (w *wiring) terminalConfig() terminal.Config {
 func (c Config) merchants() []charge.Merchant {
 	var out []charge.Merchant
 	for _, m := range c.Merchants {
+		var ways []charge.Route
+		for _, w := range m.Ways() {
+			ways = append(ways, charge.Route{Provider: w.Provider, Account: w.Account, Key: w.PixKey})
+		}
 		out = append(out, charge.Merchant{
-			ID: m.ID, CNPJ: m.CNPJ, Name: m.Name, City: m.City, Key: m.PixKey, Route: m.Provider, Account: m.Account,
+			ID: m.ID, CNPJ: m.CNPJ, Name: m.Name, City: m.City,
+			Key: ways[0].Key, Route: ways[0].Provider, Account: ways[0].Account, Others: ways[1:],
 			Header: m.Header, Zone: m.Zone(), CutOff: time.Duration(m.CutOff),
 		})
 	}

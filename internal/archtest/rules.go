@@ -24,7 +24,7 @@ var (
 	// values are pure: they compute, and neither know a device nor wait.
 	values = []string{"money", "pix/...", "redact", "exposure", "zone"}
 	// core decides about money.
-	core = append([]string{"charge/...", "reconcile/...", "closing/...", "ticket/...", "payout/...", "ledger/...", "queue/...", "store/..."}, values...)
+	core = append([]string{"charge/...", "router", "reconcile/...", "closing/...", "ticket/...", "payout/...", "ledger/...", "queue/...", "store/..."}, values...)
 	// moneyPackages may hold no floating point. pix/qr is geometry of pictures,
 	// and has no amounts.
 	moneyPackages = []string{"money/...", "pix", "exposure", "charge/...", "reconcile/...", "closing/...", "ticket/...", "payout/...", "ledger/...", "queue/...", "store/..."}
@@ -44,7 +44,7 @@ var rules = []rule{
 	},
 	{
 		name: "values do no I/O",
-		of:   append([]string{"charge/...", "reconcile/...", "payout/..."}, values...),
+		of:   append([]string{"charge/...", "router", "reconcile/...", "payout/..."}, values...),
 		never: []string{
 			"os/...", "net/...", "syscall", "golang.org/x/sys/...", "go.etcd.io/bbolt/...", "log", "io/ioutil",
 		},
