@@ -87,7 +87,7 @@ func (r *rig) options() localapi.Options {
 		Status: func(context.Context) (localapi.Status, error) {
 			return localapi.Status{
 				Terminal: "T001", Device: "d", Version: "v", Screen: localapi.ScreenStatus{State: "idle"},
-				Printer: localapi.PrinterStatus{State: "ok"}, Network: "ok",
+				Printer: localapi.PrinterStatus{State: "ok"}, Network: "ok", Routes: []localapi.RouteStatus{{Provider: "ssg"}, {Provider: "banco", Out: true, Why: "not_sent"}},
 				Link:  localapi.LinkStatus{Configured: true, Acknowledged: "1:0"},
 				Clock: localapi.ClockStatus{Time: time.Now().UTC(), Quality: "synced"},
 			}, nil
