@@ -1,5 +1,6 @@
-// Package display draws the payer's screens on a text terminal: a Linux console
-// in a kiosk, a terminal emulator on a desk, a serial console.
+// Package display draws the payer's screens, and the pages of the operator menu, on
+// a text terminal: a Linux console in a kiosk, a terminal emulator on a desk, a
+// serial console.
 //
 // It is a view and decides nothing. The caller hands it plain values with Show
 // and gets back key presses and the word that a View is on the screen. It may
