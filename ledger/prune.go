@@ -29,9 +29,19 @@ type Retention struct {
 	// of a full store; 0 is 64. It is exceeded only if the nearest checkpoint
 	// lies further.
 	Limit uint64
+	// Sign, when set, makes a checkpoint where none lies within Limit of what may
+	// go. A store that is full needs it: it cannot wait for the next one.
+	Sign func(Head) (Signed, error)
 }
 
 const pruneLimit = 64
+
+func (r Retention) most() uint64 {
+	if r.Limit == 0 {
+		return pruneLimit
+	}
+	return r.Limit
+}
 
 // Prune deletes the oldest entries with their index rows, and returns how many.
 // It deletes nothing that a consumer has not acknowledged, and stops only at a
@@ -48,6 +58,11 @@ func Prune(tx *bbolt.Tx, r Retention) (int, error) {
 	}
 	if r.Keep != (Position{}) && r.Keep.Before(limit) {
 		limit = r.Keep
+	}
+	if r.Sign != nil {
+		if err := r.mark(tx, anchor.Position, limit); err != nil {
+			return 0, err
+		}
 	}
 	// What may go is looked for only as far as one call can go.
 	farthest, ok, err := r.checkpoint(tx, anchor.Position, limit)
@@ -151,10 +166,7 @@ func (q Quality) trusted() bool { return q == Synced || q == Anchored }
 // checkpoint chooses the last signed checkpoint after anchor and not after
 // limit that keeps within r.Limit, or else the first one.
 func (r Retention) checkpoint(tx *bbolt.Tx, anchor, limit Position) (Head, bool, error) {
-	most := r.Limit
-	if most == 0 {
-		most = pruneLimit
-	}
+	most := r.most()
 	var best Head
 	found := false
 	c := tx.Bucket(bCheckpoints).Cursor()
@@ -173,6 +185,30 @@ func (r Retention) checkpoint(tx *bbolt.Tx, anchor, limit Position) (Head, bool,
 		best, found = cp.Head, true
 	}
 	return best, found, nil
+}
+
+// mark keeps a checkpoint as far behind the anchor as one call can go, unless
+// there is one.
+func (r Retention) mark(tx *bbolt.Tx, anchor, limit Position) error {
+	to, err := r.wanted(tx, anchor, limit)
+	if err != nil {
+		return err
+	}
+	if to.Epoch == anchor.Epoch {
+		to.Seq = min(to.Seq, anchor.Seq+r.most())
+	}
+	if _, ok, err := r.checkpoint(tx, anchor, to); err != nil || ok || !anchor.Before(to) {
+		return err
+	}
+	head, ok, err := headAt(tx, to)
+	if err != nil || !ok {
+		return err
+	}
+	s, err := r.Sign(head)
+	if err != nil {
+		return err
+	}
+	return PutCheckpoint(tx, s, r.Key)
 }
 
 func deleteThrough(tx *bbolt.Tx, last Position) (int, error) {

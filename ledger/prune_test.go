@@ -264,3 +264,34 @@ func TestReplayAfterPruningIsNew(t *testing.T) {
 		}
 	}
 }
+
+// TestPruneSigns: where no checkpoint is, one is made if that is wanted, so that
+// each call stays within its limit.
+func TestPruneSigns(t *testing.T) {
+	s := newStore(t)
+	fillEntries(t, s, 1, 300)
+	checkpoint(t, s, 300) // behind what may go
+	if err := acknowledge(t, s, "archive", headOf(t, s)); err != nil {
+		t.Fatal(err)
+	}
+	r := ledger.Retention{Consumers: []string{"archive"}, Key: pub(), Entries: 100, Keep: ledger.Position{Epoch: 1, Seq: 290}}
+	prune := func() (n int) {
+		mustDo(t, s, func(tx *bbolt.Tx) (err error) {
+			n, err = ledger.Prune(tx, r)
+			return err
+		})
+		return n
+	}
+	if n := prune(); n != 0 {
+		t.Errorf("%d entries went without a checkpoint", n)
+	}
+	r.Sign = func(h ledger.Head) (ledger.Signed, error) {
+		return ledger.Sign(key, ledger.Checkpoint{Device: "dev-1", Head: h, Boot: "b", Wall: day0})
+	}
+	for _, want := range []int{64, 64, 64, 8, 0} {
+		if n := prune(); n != want {
+			t.Errorf("%d entries went, want %d", n, want)
+		}
+	}
+	mustView(t, s, audit)
+}

@@ -16,6 +16,8 @@ qemu-arm|qemu-user|runs the ARM binaries
 qemu-aarch64|qemu-user|runs the ARM binaries
 strace|strace|injects disk errors
 systemd-analyze|systemd|checks the unit
+mkfs.ext4|e2fsprogs|a small disk that fills up
+losetup|mount|a small disk that fills up
 curl|curl|asks the local API as its callers do
 mosquitto|mosquitto|a real broker for the link to the fleet
 openssl|openssl|makes the certificates that docs/hub.md says how to make

@@ -48,14 +48,16 @@ func (k *keeper) run(ctx context.Context) error {
 	if k.archive != nil {
 		defer k.archive.Close()
 	}
-	tick := time.NewTicker(time.Hour)
-	defer tick.Stop()
 	for {
 		if err := k.round(ctx); err != nil && ctx.Err() == nil {
 			k.log.Error("housekeeping", "err", err)
 		}
+		wait := time.Hour
+		if k.store.Stats().Full { // nothing new is accepted until something can be pruned
+			wait = time.Minute
+		}
 		select {
-		case <-tick.C:
+		case <-time.After(wait):
 		case <-ctx.Done():
 			return nil
 		}
@@ -88,9 +90,7 @@ func (k *keeper) sign(ctx context.Context, head ledger.Head) error {
 	if head.Seq == 0 || !k.signed.Before(head.Position) {
 		return nil
 	}
-	s, err := ledger.Sign(k.id.DeviceKey, ledger.Checkpoint{
-		Device: k.id.Device, Head: head, Boot: k.clock.Boot(), Wall: k.clock.Wall(),
-	})
+	s, err := k.checkpoint(head)
 	if err != nil {
 		return err
 	}
@@ -103,6 +103,12 @@ func (k *keeper) sign(ctx context.Context, head ledger.Head) error {
 	return err
 }
 
+func (k *keeper) checkpoint(head ledger.Head) (ledger.Signed, error) {
+	return ledger.Sign(k.id.DeviceKey, ledger.Checkpoint{
+		Device: k.id.Device, Head: head, Boot: k.clock.Boot(), Wall: k.clock.Wall(),
+	})
+}
+
 // prune deletes entries that every consumer has and that are old, or that a
 // filling store has no room for.
 func (k *keeper) prune(ctx context.Context) error {
@@ -110,14 +116,21 @@ func (k *keeper) prune(ctx context.Context) error {
 		return nil
 	}
 	r := ledger.Retention{Consumers: k.consumers, Key: k.public(), Before: k.before(keepEntries)}
-	switch s := k.store.Stats(); {
-	case s.Full:
-		r.Entries = 1000
-	default:
-		r.Entries = uint64(ledger.Capacity(s.Size)) * 3 / 4
-	}
+	stats := k.store.Stats()
+	r.Entries = uint64(ledger.Capacity(stats.Size)) * 3 / 4
 	// Read outside of the commits: what is closed meanwhile may stay an hour longer.
-	err := k.store.View(func(tx *bbolt.Tx) (err error) {
+	err := k.store.View(func(tx *bbolt.Tx) error {
+		head, err := ledger.GetHead(tx)
+		if err != nil {
+			return err
+		}
+		anchor, err := ledger.GetAnchor(tx)
+		if err != nil {
+			return err
+		}
+		if stats.Full { // a small store is full of fewer, beside much else
+			r.Entries, r.Sign = min(1000, (head.Seq-anchor.Seq)/2), k.checkpoint
+		}
 		r.Keep, err = k.book.Kept(tx)
 		return err
 	})

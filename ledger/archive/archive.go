@@ -263,7 +263,7 @@ func (a *Archive) open() error {
 		}
 	}
 	if n := len(segments); n > 0 {
-		if last.head.Position.Before(cursor.Position) {
+		if cursor.Seq > 0 && last.head.Position.Before(cursor.Position) {
 			return fmt.Errorf("%w: it ends at %v, but held entries up to %v", ErrBroken, last.head.Position, cursor.Position)
 		}
 		if s := segments[n-1]; s.open() {

@@ -406,3 +406,16 @@ func FuzzSegment(f *testing.F) {
 		}
 	})
 }
+
+// TestFullDiskAtTheFirstEntry: the first segment was made, and nothing fits in it.
+func TestFullDiskAtTheFirstEntry(t *testing.T) {
+	r := newRig(t)
+	r.add(3, 10)
+	if err := os.WriteFile(filepath.Join(r.dir, "0000000001-00000000000000000001.open.jsonl"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.sync(); err != nil {
+		t.Fatal(err)
+	}
+	r.check()
+}
