@@ -1,24 +1,12 @@
 package main
 
 import (
-	"cmp"
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"math/rand/v2"
-	"net"
-	"net/http"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"github.com/ssg-safe/agent/providers"
-	"github.com/ssg-safe/agent/providers/simkit"
 )
 
 // simFlags are the flags of sim.
@@ -71,6 +59,10 @@ echo (about another charge), code=crc|cut|gui|amount|host|foreign_key|recurrence
 (the BR Code). "@FILE" reads the rules from a file; a JSON array of rules is
 understood too.
 
+With --provider all every simulator is served, each at an address of its own: with
+consecutive ports from that of --listen on, or free ones with port 0. --dir then has
+a directory for each, and webhooks go to --webhooks URL/PROVIDER.
+
 With --webhooks URL the provider reports what happens by webhooks, signed with
 secrets that docs/providers.md lists. One that has a callback address of its own
 goes to that path at the URL's host, the others to the URL. What is not answered
@@ -82,7 +74,7 @@ webhook spoil them on their way or as such:
 ` + simSpoils() + `
 GET /sim/webhooks shows what is due, GET /sim/deliveries what was attempted.
 
-Control: GET /sim/state, /sim/ledger, /sim/requests, /sim/faults; PUT and DELETE
+Control: GET /sim/ledger, /sim/requests, /sim/faults; PUT and DELETE
 /sim/faults; POST /sim/charges/ID/pay, /sim/charges/ID/expire, /sim/tokens/revoke;
 with a printer POST /sim/printer/EVENT: close-cover, end-paper, load-paper,
 open-cover, power-off, power-on.
@@ -91,6 +83,7 @@ Everyone who reaches the address can use it: keep it on this machine.
 Exit codes: 0 interrupted, 1 failed, 2 wrong usage.`,
 		Example: `  ssg-agent sim
   ssg-agent sim --dir /tmp/sim --faults 'create:drop_after@0.05,status:latency=50ms..2s'
+  ssg-agent sim --provider all --listen 127.0.0.1:8100
   ssg-agent sim --provider bspay --webhooks http://127.0.0.1:8090/wh/bspay --faults 'webhook:duplicate@0.2'
   ssg-agent sim --printer /tmp/ssg-agent-simulator/printer
   curl -X POST http://127.0.0.1:8089/sim/charges/ID/pay
@@ -105,7 +98,7 @@ Exit codes: 0 interrupted, 1 failed, 2 wrong usage.`,
 		},
 	}
 	fs := cmd.Flags()
-	fs.StringVar(&f.provider, "provider", families[0].name, "which provider to simulate: "+familyNames())
+	fs.StringVar(&f.provider, "provider", families[0].name, "which provider to simulate: "+familyNames()+", or "+allProviders)
 	fs.StringVar(&f.listen, "listen", "127.0.0.1:8089", "address to serve at; port 0 takes a free one")
 	fs.StringVar(&f.dir, "dir", "", "directory of the ledger (default: in memory)")
 	fs.StringVar(&f.printer, "printer", "", "directory of a virtual printer's slips and of its serial line (default: no printer)")
@@ -119,166 +112,6 @@ Exit codes: 0 interrupted, 1 failed, 2 wrong usage.`,
 	fs.StringVar(&f.webhooks, "webhooks", "", "send webhooks to this `URL` (default: none are sent)")
 	fs.BoolVar(&f.asJSON, "json", false, "print one line of JSON instead of text")
 	return cmd
-}
-
-// simHello is what sim prints, as JSON, once it listens.
-type simHello struct {
-	Event        string `json:"event"` // "listening"
-	Provider     string `json:"provider"`
-	URL          string `json:"url"`
-	ClientID     string `json:"client_id"`
-	ClientSecret string `json:"client_secret"` // opens nothing but a simulator
-	Account      string `json:"account,omitempty"`
-	LocationHost string `json:"location_host,omitempty"`
-	Dir          string `json:"dir,omitempty"`
-	Printer      string `json:"printer,omitempty"` // the serial line
-	Seed         uint64 `json:"seed"`
-	// Configuration is the part of an agent's configuration, TOML, that belongs
-	// to the simulator.
-	Configuration string `json:"configuration"`
-}
-
-func serveSim(ctx context.Context, g *globals, f simFlags) error {
-	kind, err := familyOf(f.provider)
-	if err != nil {
-		return usageError{fmt.Errorf("sim: --provider: %w", err)}
-	}
-	if f.webhooks != "" {
-		err := simkit.CheckTarget(f.webhooks)
-		if len(kind.sim.rules.Forms) == 0 {
-			err = fmt.Errorf("%s sends none", kind.name)
-		}
-		if err != nil {
-			return usageError{fmt.Errorf("sim: --webhooks: %w", err)}
-		}
-	}
-	switch {
-	case f.payAfter < 0:
-		return usageError{errors.New("sim: --pay-after: want 0 or more")}
-	case f.payFraction <= 0 || f.payFraction > 1:
-		return usageError{errors.New("sim: --pay-fraction: want a number above 0 and up to 1; nothing is paid with --pay-after 0")}
-	case f.tokenLife != 0 && f.tokenLife < time.Second:
-		return usageError{errors.New("sim: --token-life: want at least 1s")}
-	case f.tokenLife != 0 && kind.sim.tokenLife == 0:
-		return usageError{fmt.Errorf("sim: --token-life: %s has no tokens", kind.name)}
-	case f.locationHost != "" && kind.sim.locationHost == "":
-		return usageError{fmt.Errorf("sim: --location-host: the codes of %s have no host", kind.name)}
-	}
-	if err := kind.sim.checkModes(f.modes); err != nil {
-		return usageError{fmt.Errorf("sim: --mode: %w", err)}
-	}
-	rules, err := readRules(f.faults)
-	if err == nil {
-		err = kind.sim.rules.Check(rules...)
-	}
-	if err != nil {
-		return usageError{fmt.Errorf("sim: --faults: %w", err)}
-	}
-	log := slog.New(slog.NewTextHandler(g.stderr, nil))
-	f.tokenLife = cmp.Or(f.tokenLife, kind.sim.tokenLife)
-	f.locationHost = cmp.Or(f.locationHost, kind.sim.locationHost)
-	sim, err := kind.sim.open(simOptions{
-		dir: f.dir, seed: f.seed, payAfter: f.payAfter, payFraction: f.payFraction, tokenLife: f.tokenLife,
-		locationHost: f.locationHost, modes: f.modes, faults: rules, log: log,
-	})
-	if err != nil {
-		return fmt.Errorf("sim: %w", err)
-	}
-	defer sim.Close() // every record was synced when it was written
-	l, err := net.Listen("tcp", f.listen)
-	if err != nil {
-		return fmt.Errorf("sim: %w", err)
-	}
-	hello := simHello{
-		Event: "listening", Provider: f.provider, URL: "http://" + l.Addr().String(),
-		ClientID: kind.sim.clientID, ClientSecret: kind.sim.clientSecret,
-		Account: kind.sim.account, LocationHost: f.locationHost, Dir: f.dir, Seed: f.seed,
-		Configuration: kind.table("sim", "http://"+l.Addr().String(), f.locationHost),
-	}
-	handler := http.Handler(sim)
-	if f.printer != "" {
-		p, err := openSimPrinter(f.printer, log)
-		if err != nil {
-			l.Close() // the printer failed
-			return fmt.Errorf("sim: --printer: %w", err)
-		}
-		defer p.close() // nothing of it is kept
-		hello.Printer, handler = p.link, p.handle(sim)
-		hello.Configuration += "\n" + p.config()
-	}
-	if err := hello.print(g.stdout, f.asJSON); err != nil {
-		l.Close() // the output failed
-		return fmt.Errorf("sim: %w", err)
-	}
-	ctx, stop := context.WithCancel(ctx)
-	reported := make(chan error, 1)
-	go func() {
-		defer stop() // without webhooks there is nothing to serve for
-		if r, ok := sim.(reporter); ok && f.webhooks != "" {
-			reported <- r.Deliver(ctx, f.webhooks, providers.NewTransport(nil))
-			return
-		}
-		<-ctx.Done()
-		reported <- nil
-	}()
-	err = serveUntil(ctx, l, handler)
-	stop()
-	return errors.Join(err, <-reported)
-}
-
-// serveUntil serves until ctx ends, then lets requests under way finish. What
-// they wait for (delays of the fault script) ends with ctx.
-func serveUntil(ctx context.Context, l net.Listener, h http.Handler) error {
-	server := &http.Server{
-		Handler: h, ReadHeaderTimeout: 10 * time.Second,
-		BaseContext: func(net.Listener) context.Context { return ctx },
-	}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(l) }()
-	select {
-	case err := <-served:
-		return fmt.Errorf("sim: %w", err)
-	case <-ctx.Done():
-	}
-	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	err := server.Shutdown(limit)
-	if err != nil {
-		err = server.Close()
-	}
-	<-served
-	return err
-}
-
-// readRules reads a fault script, from a file if it begins with "@".
-func readRules(text string) ([]simkit.Rule, error) {
-	if path, ok := strings.CutPrefix(text, "@"); ok {
-		file, err := os.ReadFile(path)
-		if err != nil {
-			return nil, err
-		}
-		text = string(file)
-	}
-	return simkit.ParseRules(text)
-}
-
-func (h simHello) print(w io.Writer, asJSON bool) error {
-	if asJSON {
-		return json.NewEncoder(w).Encode(h)
-	}
-	_, err := fmt.Fprintf(w, `Simulated provider %s at %s (seed %d)
-
-Credentials (they open nothing else):
-  client id      %s
-  client secret  %s
-
-Configuration of an agent that uses it; start the agent with
-%s=%s:
-
-%s
-Control: GET %s/sim/state; Ctrl-C ends it.
-`, h.Provider, h.URL, h.Seed, h.ClientID, h.ClientSecret, simSecret, h.ClientSecret, indent(h.Configuration), h.URL)
-	return err
 }
 
 // simRoutes lists the routes of every simulator, for the help.

@@ -29,6 +29,7 @@ import (
 // simRun is a running `ssg-agent sim`.
 type simRun struct {
 	hello simHello
+	out   *bufio.Reader // what follows it
 	stop  context.CancelFunc
 	code  <-chan int
 	err   *bytes.Buffer // read after code
@@ -45,8 +46,8 @@ func runSim(t *testing.T, args ...string) *simRun {
 		in.Close() // cannot fail
 	}()
 	t.Cleanup(stop)
-	lines := bufio.NewReader(out)
-	line, err := lines.ReadBytes('\n')
+	s.out = bufio.NewReader(out)
+	line, err := s.out.ReadBytes('\n')
 	if err != nil {
 		t.Fatalf("exit %d: %s", <-code, s.err)
 	}
@@ -182,6 +183,64 @@ func TestSimWebhooks(t *testing.T) {
 	s.end(t)
 }
 
+// TestSimAll: every provider at an address of its own, each of which an adapter made
+// of the printed configuration can be told well of; ledgers in directories of their
+// own; webhooks under the provider's name.
+func TestSimAll(t *testing.T) {
+	hooked := make(chan string, 1)
+	hub := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case hooked <- r.URL.Path:
+		default:
+		}
+	}))
+	defer hub.Close()
+	dir := t.TempDir()
+	s := runSim(t, "--provider", "all", "--dir", dir, "--pay-after", "0s", "--webhooks", hub.URL+"/wh")
+	hellos := []simHello{s.hello}
+	for range families[1:] {
+		line, err := s.out.ReadBytes('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		var h simHello
+		if err := json.Unmarshal(line, &h); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		hellos = append(hellos, h)
+	}
+	urls := map[string]bool{}
+	for i, f := range families {
+		s.hello = hellos[i]
+		if s.hello.Provider != f.name || urls[s.hello.URL] || s.hello.Dir != filepath.Join(dir, f.name) {
+			t.Errorf("got %+v, want %s at an address of its own", s.hello, f.name)
+		}
+		urls[s.hello.URL] = true
+		route, err := s.route(t)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := route.(providers.HealthChecker).CheckHealth(t.Context()); err != nil {
+			t.Errorf("%s: %v", f.name, err)
+		}
+		if f.name == "bspay" {
+			ch, err := route.CreateCharge(t.Context(), simIntent())
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := http.Post(s.hello.URL+"/sim/charges/"+ch.ProviderID+"/pay", "", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close() // empty
+			if path := <-hooked; path != "/wh/bspay" {
+				t.Errorf("a webhook at %s", path)
+			}
+		}
+	}
+	s.end(t)
+}
+
 // TestSimEndsUnderWay: an interrupt does not wait for the delays of the fault
 // script.
 func TestSimEndsUnderWay(t *testing.T) {
@@ -241,6 +300,9 @@ func TestSimUsage(t *testing.T) {
 		{"--webhooks http://127.0.0.1/wh", "ssg sends none"},
 		{"--provider bspay --webhooks hub", "want a URL"},
 		{"--provider bspay --faults webhook:cut", "no such fault of webhooks"},
+		{"--provider all --mode strict", "for one provider"},
+		{"--provider all --listen localhost:8100", "want an address and a port"},
+		{"--provider all --faults list:http=500", "ssg: fault"},
 		{"extra", "unknown command"},
 		{"--bogus", "unknown flag"},
 	} {
