@@ -7,10 +7,12 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/ssg-safe/agent/providers/basspago/basspagosim"
 	"github.com/ssg-safe/agent/redact"
 )
 
@@ -49,6 +51,12 @@ environment = "sandbox"
 		{"a key with a space", `"xm9R`, `"xm9R `, "provider[0].client_id: not a public key"},
 		{"hosts of codes", `[provider.basspago]`, "allowed_hosts = [\"pix.example.com\"]\n[provider.basspago]", "provider[0].allowed_hosts: has no effect"},
 		{"a payer's state", `[provider.basspago]`, "[provider.payer]\nstate = \"sp\"\n[provider.basspago]", "provider[0].payer.state: "},
+		{
+			"a safe that wants codes", `[provider.basspago]`,
+			"[facade]\nlisten = \"127.0.0.1:8019\"\n[[facade.client]]\nname = \"cofre\"\nclient_id = \"c\"\nclient_secret = { env = \"SECRET\" }\n" +
+				"account_id = \"06919b2b-4274-457a-84b0-4cf4de1405fb\"\nmerchant = \"loja\"\n[provider.basspago]",
+			"facade.client[0].merchant: is charged for by a provider without PIX codes",
+		},
 		{"another family's table", `type = "basspago"`, `type = "bacen"`, `provider[0].basspago: is for a provider of type = "basspago"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -185,4 +193,86 @@ func TestProviderBasspago(t *testing.T) {
 	if code, _, errs := newProviderRig(t, "bspay", "").run("adopt", "--token-file", file); code != 1 || !strings.Contains(errs, "does not tell a checkout") {
 		t.Errorf("a provider with codes: exit %d, got %q", code, errs)
 	}
+}
+
+// TestAdoptWhileItRuns: a shop's checkout becomes a charge of the agent that runs, by
+// the command line, once, and survives a kill; it is paid and its receipt is printed.
+// The local API takes checkouts over, too, and refuses one that is taken.
+func TestAdoptWhileItRuns(t *testing.T) {
+	k := newKiosk(t, "--provider", "basspago", "--pay-after", "0s")
+	k.edit(`type = "ssg"`, `type = "basspago"`, `url = "`+k.sim+`"`, `url = "`+k.sim+basspagosim.Path+`"`,
+		`client_id = "sim-client"`, `client_id = "`+basspagosim.DefaultKey+`"`, "[provider.payer]", "[provider.basspago]\nenvironment = \"sandbox\"\n[provider.payer]")
+	k.start()
+	token := k.shop("42.00")
+	adopt := func() (out struct {
+		Event, Charge string
+		ExternalID    string `json:"external_id"`
+	},
+	) {
+		t.Helper()
+		cmd := exec.Command(k.bin, "provider", "adopt", "--json", "--token-file", "-", "--config", k.config)
+		cmd.Stdin, cmd.Env = strings.NewReader(token), k.cmd.Env
+		text, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
+		if err := json.Unmarshal(text, &out); err != nil || out.Event != "adopted" || bytes.Contains(text, []byte(token)) {
+			t.Fatalf("%s (%v)", text, err)
+		}
+		return out
+	}
+	first := adopt()
+	k.kill()
+	k.start()
+	if again := adopt(); again != first {
+		t.Errorf("adopted again: %+v, want %+v", again, first)
+	}
+	if _, err := k.curl("POST", "/v1/charges", `{"reference":"venda-9","amount":4200,"present":"never","checkout":"`+token+`"}`); err == nil || !strings.Contains(err.Error(), "checkout_refused") {
+		t.Errorf("taken over by another reference: got %v", err)
+	}
+	resp, err := http.Post(k.sim+"/sim/charges/"+first.ExternalID+"/pay", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close() // empty
+	c := apiCharge{}
+	if !eventually(t, func() bool {
+		raw, err := k.control("/v1/charges/" + first.Charge)
+		return err == nil && json.Unmarshal(raw, &c) == nil && c.State == "paid" && len(c.Slips) == 1 && c.Slips[0].State == "printed"
+	}) {
+		t.Fatalf("got %+v", c)
+	}
+	if c.BRCode != "" || c.Slips[0].Kind != "receipt" || c.Payments[0].Grade != "B" || c.Amount != 4200 {
+		t.Errorf("got %+v", c)
+	}
+
+	token = k.shop("12.00")
+	made := k.charge("POST", "/v1/charges", `{"reference":"venda-10","amount":1300,"checkout":"`+token+`"}`)
+	if !eventually(t, func() bool {
+		made = k.charge("GET", "/v1/charges/"+made.ID, "")
+		return made.State == "failed"
+	}) {
+		t.Errorf("a checkout of another amount: got %+v", made)
+	}
+}
+
+// shop makes a checkout and returns its token.
+func (k *kiosk) shop(amount string) string {
+	k.Helper()
+	resp, err := http.Post(k.sim+"/sim/shop", "application/json", strings.NewReader(`{"amount":"`+amount+`"}`))
+	if err != nil {
+		k.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var made struct{ Token string }
+	if err := json.NewDecoder(resp.Body).Decode(&made); err != nil {
+		k.Fatal(err)
+	}
+	return made.Token
+}
+
+// control asks through the agent's socket, whose owner sees every caller's charges.
+func (k *kiosk) control(path string) ([]byte, error) {
+	k.Helper()
+	return k.curlCmd("--fail", "--unix-socket", filepath.Join(k.data, "control.sock"), "http://localhost"+path).Output()
 }

@@ -132,8 +132,8 @@ func ExternalID(charge string, attempt int) string {
 // externalId that exists already is an Ambiguous error with code "duplicate": the
 // checkout is in the list.
 //
-// A checkout that is taken over must be of our key and of the Intent's amount, else
-// that is a Security error, and must not be over, else it is a Conflict.
+// A checkout that is taken over must be of our key and of the Intent's amount, and must
+// not be over, else that is a Conflict: nothing was made.
 func (c *Client) CreateCharge(ctx context.Context, in providers.Intent) (providers.Charge, error) {
 	ctx, cancel := context.WithTimeout(ctx, createTimeout)
 	defer cancel()
@@ -166,7 +166,7 @@ func (c *Client) adopt(ctx context.Context, in providers.Intent) (providers.Char
 	ch := providers.Charge{ProviderID: k.externalID, Token: in.Checkout, Status: providers.StatusPending, Digest: a.Digest}
 	switch {
 	case k.amount != in.Amount:
-		return ch, c.http.Fail(call, providers.Security, a, "wrong_amount", "the checkout is of another amount than the charge", nil)
+		return ch, c.http.Fail(call, providers.Conflict, a, "wrong_amount", "the checkout is of another amount than the charge", nil)
 	case k.status == providers.StatusFailed:
 		return ch, c.http.Fail(call, providers.Conflict, a, "checkout_over", "the checkout was rejected; it cannot be paid any more", nil)
 	}
@@ -294,13 +294,17 @@ func (c *Client) obtain(ctx context.Context, op string, use providers.Use, token
 		return checkout{}, call, a, err
 	}
 	k, err := parseCheckout(a.Body)
+	kind := providers.Security
+	if use == providers.Read { // whoever gave us the token was mistaken
+		kind = providers.Conflict
+	}
 	switch {
 	case a.Status != http.StatusOK || err != nil:
 		return checkout{}, call, a, c.refused(call, a, err)
 	case k.key != c.cfg.Key:
-		return checkout{}, call, a, c.http.Fail(call, providers.Security, a, "wrong_key", "the checkout is of another key than client_id", nil)
+		return checkout{}, call, a, c.http.Fail(call, kind, a, "wrong_key", "the checkout is of another key than client_id", nil)
 	case k.currency != "BRL":
-		return checkout{}, call, a, c.http.Fail(call, providers.Security, a, "wrong_currency", "the checkout is not in BRL", nil)
+		return checkout{}, call, a, c.http.Fail(call, kind, a, "wrong_currency", "the checkout is not in BRL", nil)
 	}
 	return k, call, a, nil
 }

@@ -305,7 +305,7 @@ func TestAdopt(t *testing.T) {
 
 		in.Amount = 4201
 		_, err = c.CreateCharge(t.Context(), in)
-		wantError(t, "another amount", err, providers.Security, "wrong_amount")
+		wantError(t, "another amount", err, providers.Conflict, "wrong_amount")
 		in.Checkout = "QUWV8V6W9ZGZEBJ8Q25MIV0ZY7MUTOY0WTULIVA3XW2HPYNP"
 		_, err = c.CreateCharge(t.Context(), in)
 		wantError(t, "a token of nothing", err, providers.NotFound, "notValidKey")
@@ -324,7 +324,7 @@ func TestAdopt(t *testing.T) {
 		}
 		in.Checkout, in.Amount = token, 4200
 		_, err = other.CreateCharge(t.Context(), in)
-		wantError(t, "another key's", err, providers.Security, "wrong_key")
+		wantError(t, "another key's", err, providers.Conflict, "wrong_key")
 		if n := len(sim.Charges()); n != 2 {
 			t.Errorf("the provider has %d checkouts, want the shop's 2", n)
 		}
