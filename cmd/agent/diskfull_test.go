@@ -104,8 +104,8 @@ func fill(t *testing.T, path string) {
 	}
 }
 
-// control sends a request to the agent's control socket.
-func (k *kiosk) control(method, path, body string) (status int, answer []byte) {
+// askAgent sends a request to the agent's control socket.
+func (k *kiosk) askAgent(method, path, body string) (status int, answer []byte) {
 	k.Helper()
 	client := http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -131,7 +131,7 @@ func (k *kiosk) control(method, path, body string) (status int, answer []byte) {
 // state of a charge; "" when the agent does not say.
 func (k *kiosk) state(id string) string {
 	k.Helper()
-	_, raw := k.control("GET", "/v1/charges/"+id, "")
+	_, raw := k.askAgent("GET", "/v1/charges/"+id, "")
 	var c apiCharge
 	_ = json.Unmarshal(raw, &c) // then it is ""
 	return c.State
@@ -175,7 +175,7 @@ func diskFillsUp(t *testing.T, bin string) (faults []string) {
 	k.start()
 	var made []string
 	order := func() (status int, answer []byte) {
-		status, answer = k.control("POST", "/v1/charges", fmt.Sprintf(`{"reference":"%d","amount":%d,"present":"never"}`, len(made), 100+len(made)))
+		status, answer = k.askAgent("POST", "/v1/charges", fmt.Sprintf(`{"reference":"%d","amount":%d,"present":"never"}`, len(made), 100+len(made)))
 		var c apiCharge
 		if status/100 == 2 && json.Unmarshal(answer, &c) == nil {
 			made = append(made, c.ID)
@@ -198,7 +198,7 @@ func diskFillsUp(t *testing.T, bin string) (faults []string) {
 		fault("after %d charges the answer is %d %s, not %s", len(made), status, answer, localapi.StoreFull)
 		return faults
 	}
-	if _, raw := k.control("GET", "/v1/status", ""); !strings.Contains(string(raw), `"full":true`) {
+	if _, raw := k.askAgent("GET", "/v1/status", ""); !strings.Contains(string(raw), `"full":true`) {
 		fault("status does not say that the store is full: %s", raw)
 	}
 	open := len(made) - 20
