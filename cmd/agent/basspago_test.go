@@ -237,7 +237,7 @@ func TestAdoptWhileItRuns(t *testing.T) {
 	resp.Body.Close() // empty
 	c := apiCharge{}
 	if !eventually(t, func() bool {
-		raw, err := k.control("/v1/charges/" + first.Charge)
+		raw, err := k.asOperator("/v1/charges/" + first.Charge)
 		return err == nil && json.Unmarshal(raw, &c) == nil && c.State == "paid" && len(c.Slips) == 1 && c.Slips[0].State == "printed"
 	}) {
 		t.Fatalf("got %+v", c)
@@ -271,8 +271,8 @@ func (k *kiosk) shop(amount string) string {
 	return made.Token
 }
 
-// control asks through the agent's socket, whose owner sees every caller's charges.
-func (k *kiosk) control(path string) ([]byte, error) {
+// asOperator asks through the agent's socket, whose owner sees every caller's charges.
+func (k *kiosk) asOperator(path string) ([]byte, error) {
 	k.Helper()
 	return k.curlCmd("--fail", "--unix-socket", filepath.Join(k.data, "control.sock"), "http://localhost"+path).Output()
 }
