@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ssg-safe/agent/internal/config"
+	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/providers/bspay"
 	"github.com/ssg-safe/agent/providers/bspay/bspaysim"
@@ -35,16 +36,26 @@ var bspayFamily = family{
 	own:   func(p ProviderConfig) bool { return p.Bspay != nil },
 	check: checkBspay,
 	sim: simulation{
-		rules: bspaysim.Vocabulary(), modes: []string{"conflict", "ignore-filters", "bare-rows"}, tokenLife: time.Hour,
+		rules: bspaysim.Vocabulary(), modes: []string{"conflict", "ignore-filters", "bare-rows", modeFunded}, tokenLife: time.Hour,
 		open: func(o simOptions) (simulator, error) {
 			return bspaysim.New(bspaysim.Options{
 				Dir: o.dir, Seed: o.seed, PayAfter: o.payAfter, PayFraction: o.payFraction, TokenLife: o.tokenLife,
-				LocationHost: o.locationHost, PayeeName: o.payee, Faults: o.faults, Logger: o.log, SettleAfter: simSettleAfter,
+				LocationHost: o.locationHost, PayeeName: o.payee, Faults: o.faults, Logger: o.log, SettleAfter: simSettleAfter, Balance: o.balance(),
 				Conflict: o.mode("conflict"), IgnoreFilters: o.mode("ignore-filters"), BareRows: o.mode("bare-rows"),
 			})
 		},
 		clientID: bspaysim.DefaultClientID, clientSecret: bspaysim.DefaultClientSecret, locationHost: bspaysim.DefaultLocationHost,
 	},
+}
+
+// modeFunded gives a simulated account R$ 10,000.00 at the start, for payouts.
+const modeFunded = "funded"
+
+func (o simOptions) balance() money.Amount {
+	if o.mode(modeFunded) {
+		return 1_000_000
+	}
+	return 0
 }
 
 // simSettleAfter is when the simulator's transfers and payouts end.

@@ -39,11 +39,11 @@ var bspaybrFamily = family{
 	own:   func(p ProviderConfig) bool { return p.Bspaybr != nil },
 	check: checkBspaybr,
 	sim: simulation{
-		rules: bspaybrsim.Vocabulary(), modes: []string{"json", "open-status", "picture", "external-id", "blank-errors"},
+		rules: bspaybrsim.Vocabulary(), modes: []string{"json", "open-status", "picture", "external-id", "blank-errors", modeFunded},
 		open: func(o simOptions) (simulator, error) {
 			return bspaybrsim.New(bspaybrsim.Options{
 				Dir: o.dir, Seed: o.seed, PayAfter: o.payAfter, PayFraction: o.payFraction,
-				LocationHost: o.locationHost, PayeeName: o.payee, Faults: o.faults, Logger: o.log, SettleAfter: simSettleAfter,
+				LocationHost: o.locationHost, PayeeName: o.payee, Faults: o.faults, Logger: o.log, SettleAfter: simSettleAfter, Balance: o.balance(),
 				JSON: o.mode("json"), OpenStatus: o.mode("open-status"), Picture: o.mode("picture"),
 				ExternalID: o.mode("external-id"), BlankErrors: o.mode("blank-errors"),
 			})
