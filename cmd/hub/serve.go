@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -115,7 +116,7 @@ func serveHub(ctx context.Context, cfg Config, d *desk, log *slog.Logger) error 
 	if err != nil {
 		return usageError{err}
 	}
-	o.Store = d.hub
+	o.Store, o.Mark = d.hub, filepath.Join(cfg.Data, "payouts.mark")
 	if d.book, err = payouts.Open(ctx, o); err != nil {
 		return err
 	}

@@ -53,6 +53,9 @@ type Options struct {
 	// Keep is how long the key that was paid, and the text with it, are kept after
 	// the end; 0 is 90 days.
 	Keep time.Duration
+	// Mark is the path of a file beside the store, by which a store that was restored
+	// from a backup is noticed; empty: there is none.
+	Mark string
 	// Logger; nil discards.
 	Logger *slog.Logger
 }
@@ -63,6 +66,7 @@ type Book struct {
 	routes    map[string]*account
 	operators map[string]Operator
 	keep      time.Duration
+	mark      mark
 	log       *slog.Logger
 }
 
@@ -82,11 +86,11 @@ type hint struct {
 	theirs string
 }
 
-// Open returns the book, after it has verified the chain and made every payout that
-// was being submitted unknown. Errors: ErrBroken, those of the store, and what is
+// Open returns the book, after it has verified the chain, ended what a restored store
+// has forgotten the end of, and made every payout that was being submitted unknown. Errors: ErrBroken, those of the store, and what is
 // wrong with the options.
 func Open(ctx context.Context, o Options) (*Book, error) {
-	b := &Book{store: o.Store, routes: map[string]*account{}, operators: map[string]Operator{}, keep: o.Keep, log: o.Logger}
+	b := &Book{store: o.Store, routes: map[string]*account{}, operators: map[string]Operator{}, keep: o.Keep, mark: mark(o.Mark), log: o.Logger}
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
 	}
@@ -110,15 +114,25 @@ func Open(ctx context.Context, o Options) (*Book, error) {
 		}
 		b.operators[op.Name] = op
 	}
-	var list []Record
-	err := b.store.View(ctx, func(tx hub.Tx) error {
-		if _, err := Verify(tx); err != nil {
-			return err
-		}
-		var err error
-		list, err = List(tx, "", false)
+	seen, err := b.mark.read()
+	if err != nil {
+		return nil, err
+	}
+	var report Report
+	err = b.store.View(ctx, func(tx hub.Tx) (err error) {
+		report, err = Verify(tx)
 		return err
 	})
+	if err == nil {
+		err = b.restored(ctx, seen, report.Entries)
+	}
+	var list []Record
+	if err == nil {
+		err = b.store.View(ctx, func(tx hub.Tx) (err error) {
+			list, err = List(tx, "", false)
+			return err
+		})
+	}
 	for _, r := range list {
 		if err != nil {
 			break

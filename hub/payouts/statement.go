@@ -96,8 +96,8 @@ var (
 	endToEndForm = regexp.MustCompile(`^[A-Za-z0-9]{32}$`)
 )
 
-// ValidOperator reports whether a name can be an operator's.
-func ValidOperator(name string) bool { return operatorForm.MatchString(name) }
+// ValidOperator reports whether a name can be an operator's. "hub" cannot.
+func ValidOperator(name string) bool { return operatorForm.MatchString(name) && name != restoredBy }
 
 // ValidRoute reports whether a name can be a route's.
 func ValidRoute(name string) bool { return routeForm.MatchString(name) }
@@ -163,7 +163,7 @@ func (s Statement) check() error {
 	switch {
 	case s.V != 1:
 		return refuse("version %d, want 1", s.V)
-	case !operatorForm.MatchString(s.By):
+	case !ValidOperator(s.By):
 		return refuse("an operator's name has 1 to 32 of a-z, 0-9, '.' and '-'")
 	case s.At.IsZero():
 		return refuse("it does not say when it was signed")

@@ -202,11 +202,20 @@ func (w *worker) send(ctx context.Context, id payout.ID, p *pace) error {
 		return err
 	}
 	var d payout.Details
+	var newest head
 	err = w.book.store.View(ctx, func(tx hub.Tx) (err error) {
-		d, err = Details(tx, id)
+		if newest, err = get[head](tx, keyHead); err != nil {
+			return err
+		}
+		if d, err = Details(tx, id); errors.Is(err, hub.ErrNotFound) {
+			err = nil // the order below cannot be made
+		}
 		return err
 	})
-	if err != nil && !errors.Is(err, hub.ErrNotFound) {
+	if err == nil {
+		err = w.book.mark.write(newest.Seq)
+	}
+	if err != nil {
 		return err
 	}
 	order, err = sending.Order(d)
