@@ -31,9 +31,12 @@ func webhookTable(t *testing.T, provider, addr string) string {
 			t.Fatal(err)
 		}
 	}
-	table := fmt.Sprintf("[webhook]\naddress = %q\nbehind_proxy = true\n[[webhook.provider]]\nname = \"psp\"\ntype = %q\npath = { file = \"DIR/path\" }\nwebhook_secret = { file = \"DIR/webhook\" }\n", addr, provider)
-	if provider == "bspay" {
-		table += "callback_secret = { file = \"DIR/callback\" }\n"
+	table := fmt.Sprintf("[webhook]\naddress = %q\nbehind_proxy = true\n[[webhook.provider]]\nname = \"psp\"\ntype = %q\npath = { file = \"DIR/path\" }\n", addr, provider)
+	switch provider {
+	case "bspay":
+		table += "callback_secret = { file = \"DIR/callback\" }\nwebhook_secret = { file = \"DIR/webhook\" }\n"
+	case "bspaybr":
+		table += "webhook_secret = { file = \"DIR/webhook\" }\n"
 	}
 	return strings.ReplaceAll(table, "DIR", dir)
 }
@@ -133,6 +136,7 @@ func TestWebhooksOfAFleet(t *testing.T) {
 			[]string{"fault=bad_mac", "fault=wrong_secret", "fault=unsigned", "fault=reserialised", "form=upstream&fault=bad_mac"},
 			[]string{"", "form=enveloped", "form=upstream", "form=upstream_envelope"},
 		},
+		"basspago": {nil, []string{""}}, // signs nothing
 	} {
 		t.Run(provider, func(t *testing.T) {
 			addr := freeAddress(t)
@@ -252,8 +256,8 @@ func TestWebhooksOverABadNetwork(t *testing.T) {
 	addr := freeAddress(t)
 	r := newFleetRigWith(t, webhookTable(t, "bspay", addr), "bspay", "--pay-after", "100ms", "--seed", "7",
 		"--webhooks", "http://"+addr+"/"+testPath,
-		"--faults", "webhook:duplicate=6@0.5,webhook:reorder@0.3,webhook:delay=200ms@0.3,webhook:drop@0.2,webhook:bad_mac@0.5")
-	const n = 12
+		"--faults", "webhook:bad_mac*1,webhook:duplicate=6*4,webhook:delay=200ms@0.5,webhook:reorder@0.3")
+	const n = 3
 	for range n {
 		r.charge()
 	}

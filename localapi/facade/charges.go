@@ -47,8 +47,8 @@ func (s *Server) generate(w http.ResponseWriter, r *http.Request, c *client) (an
 	return map[string]data{"data": {id, record.Code}}, nil
 }
 
-// await waits for the code of a charge. Without one in time the charge is
-// cancelled: nobody can pay what nobody has seen.
+// await waits for the code of a charge. Without one in time, or from a provider
+// that gives none, the charge is cancelled: nobody can pay what nobody has seen.
 func (s *Server) await(ctx context.Context, id charge.ID) (localapi.Record, error) {
 	limit, cancel := context.WithTimeout(ctx, codeWithin)
 	defer cancel()
@@ -62,21 +62,26 @@ func (s *Server) await(ctx context.Context, id charge.ID) (localapi.Record, erro
 			return record, nil
 		case !record.Charge.State.Open():
 			return record, &failure{status: http.StatusInternalServerError, code: codeProvider, text: textProvider}
+		case record.Charge.State == charge.Pending:
+			return record, s.abandon(ctx, id, &failure{status: http.StatusInternalServerError, code: codeNone, text: textNone})
 		}
 		select {
 		case <-woken:
-			continue
 		case <-time.After(lookEvery):
-			continue
 		case <-limit.Done():
+			return record, s.abandon(ctx, id, &failure{status: http.StatusInternalServerError, code: codeLate, text: textLate})
 		}
-		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), startWithin)
-		defer cancel()
-		if err := s.Desk.Cancel(end, id); err != nil {
-			s.Logger.Warn("a charge whose code came too late is not cancelled", "charge", id, "err", err)
-		}
-		return record, &failure{status: http.StatusInternalServerError, code: codeLate, text: textLate}
 	}
+}
+
+// abandon cancels a charge whose code nobody will see.
+func (s *Server) abandon(ctx context.Context, id charge.ID, why *failure) error {
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), startWithin)
+	defer cancel()
+	if err := s.Desk.Cancel(end, id); err != nil {
+		s.Logger.Warn("a charge whose code nobody will see is not cancelled", "charge", id, "err", err)
+	}
+	return why
 }
 
 // refused is what the desk's error is to a safe.

@@ -421,6 +421,10 @@ func TestLateCodes(t *testing.T) {
 		if got := fmt.Sprint(r.desk.cancelled); got != "[T001000000000000000000002 T001000000000000000000003]" {
 			t.Errorf("cancelled %s", got)
 		}
+		r.desk.provider = func(rec *localapi.Record) { rec.Charge.State = charge.Pending }
+		if a := r.ask("POST", "/api/generate-qrcode", token, order()); a.code != 500 || a.body["codigo_erro"] != 1008.0 || len(r.desk.cancelled) != 3 {
+			t.Errorf("a provider without codes: answered %+v, cancelled %v", a, r.desk.cancelled)
+		}
 		r.desk.provider = func(rec *localapi.Record) { rec.Charge.State = charge.Failed }
 		if a := r.ask("POST", "/api/generate-qrcode", token, order()); a.code != 500 || a.body["codigo_erro"] != 1003.0 {
 			t.Errorf("refused by the provider: answered %+v", a)

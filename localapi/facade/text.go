@@ -16,6 +16,7 @@ const (
 	codeBusy     int64 = 1005
 	codeStore    int64 = 1006
 	codeUnknown  int64 = 1007
+	codeNone     int64 = 1008
 	codeInternal int64 = 1099
 )
 
@@ -25,6 +26,7 @@ var (
 	textPatch    = text{"Só a resposta do provedor muda a situação de um pix", "only the provider's answer changes the status of a pix"}
 	textProvider = text{"O provedor não gerou a cobrança; veja o registro do terminal", "the provider made no charge; see the terminal's log"}
 	textLate     = text{"O código não chegou a tempo; a cobrança foi cancelada", "the code did not come in time; the charge is cancelled"}
+	textNone     = text{"O provedor não dá códigos PIX; a cobrança foi cancelada", "the provider gives no PIX codes; the charge is cancelled"}
 	textBusy     = text{"Terminal ocupado; nada foi feito, tente de novo", "the terminal is busy; nothing was done, try again"}
 	textStore    = text{"O terminal não pode gravar; nada foi feito, chame um técnico", "the terminal cannot write; nothing was done, call a technician"}
 	textUnknown  = text{"Não se sabe se a cobrança existe; ninguém viu o código dela", "it is not known whether the charge exists; nobody has seen its code"}
