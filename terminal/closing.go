@@ -14,6 +14,7 @@ import (
 	"github.com/ssg-safe/agent/printer"
 	layout "github.com/ssg-safe/agent/printer/slip"
 	"github.com/ssg-safe/agent/queue"
+	"github.com/ssg-safe/agent/ticket"
 )
 
 // Books is what closings need to know of a terminal's merchants.
@@ -82,7 +83,10 @@ func (t *Terminal) closeBooks(r ClosingRequest, reply func(report closing.Report
 	var report closing.Report
 	d := &decision{name: "closing"}
 	d.with = func(tx *bbolt.Tx) (err error) {
-		report, err = CloseBooks(tx, at, Books(t.cfg.Merchants), r)
+		if report, err = CloseBooks(tx, at, Books(t.cfg.Merchants), r); err != nil || !r.Print {
+			return err
+		}
+		d.issue[0].Tickets, err = openTickets(tx, r.Merchant)
 		return err
 	}
 	if r.Print {
@@ -103,6 +107,17 @@ func (t *Terminal) closeBooks(r ClosingRequest, reply func(report closing.Report
 		reply(closing.Report{}, 0, err)
 	}
 	t.commit(d)
+}
+
+// openTickets counts the differences of a merchant that wait for a person.
+func openTickets(tx *bbolt.Tx, merchant string) (n int, err error) {
+	open, err := ticket.List(tx, false)
+	for _, o := range open {
+		if o.Merchant == merchant {
+			n++
+		}
+	}
+	return n, err
 }
 
 // knownClosing says that the closing exists already.
@@ -147,7 +162,7 @@ func (t *Terminal) closingDocument(s slip, m charge.Merchant) printer.Document {
 	doc := layout.Closing{
 		Merchant: layout.Merchant{Name: cmp.Or(m.Name, r.Merchant), CNPJ: m.CNPJ, Lines: m.Header},
 		Terminal: t.cfg.Code, NSU: s.NSU, Number: r.Number, Date: r.Date, From: r.From.String(), To: r.To.String(),
-		At: s.Issued.In(m.Zone), Copy: s.Copy,
+		Tickets: s.Tickets, At: s.Issued.In(m.Zone), Copy: s.Copy,
 	}
 	total := func(t closing.Total) layout.Total { return layout.Total{Count: t.Count, Sum: t.Sum} }
 	for _, l := range r.Lines {

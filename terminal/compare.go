@@ -99,7 +99,7 @@ func gather(ctx context.Context, view viewer, route Route, b reconcile.Books) (r
 }
 
 // touched are a provider's charges about which the ledger recorded something in a
-// window, oldest first.
+// window, oldest first; "": all charges, as they are.
 func touched(tx *bbolt.Tx, provider string, w reconcile.Window) ([]reconcile.Charge, error) {
 	var ids []charge.ID
 	seen := map[charge.ID]bool{}
@@ -130,7 +130,8 @@ func touched(tx *bbolt.Tx, provider string, w reconcile.Window) ([]reconcile.Cha
 // chargeKinds is how the kinds of facts about charges begin.
 const chargeKinds = "charge."
 
-// chargesOf reads those of the charges that there are, as a provider knows them.
+// chargesOf reads those of the charges that there are, as a provider knows them;
+// "": as they are.
 func chargesOf(tx *bbolt.Tx, ids []charge.ID, provider string) ([]reconcile.Charge, error) {
 	records, err := readRecords(tx, ids)
 	if err != nil {
@@ -138,9 +139,13 @@ func chargesOf(tx *bbolt.Tx, ids []charge.ID, provider string) ([]reconcile.Char
 	}
 	var all []reconcile.Charge
 	for _, r := range records {
-		if r.Charge.ID != "" { // else its beginning was pruned, and it is closed
-			all = append(all, reconcile.Charge{Charge: r.Charge.By(provider), Made: r.Created})
+		if r.Charge.ID == "" {
+			continue // its beginning was pruned, and it is closed
 		}
+		if provider != "" {
+			r.Charge = r.Charge.By(provider)
+		}
+		all = append(all, reconcile.Charge{Charge: r.Charge, Made: r.Created})
 	}
 	return all, nil
 }
@@ -263,6 +268,43 @@ func Compared(ctx context.Context, view viewer, route Route, b reconcile.Books, 
 	}
 	report.Problem = problem
 	return report, view(func(tx *bbolt.Tx) error { return withTickets(tx, report.Lines) })
+}
+
+// whyRemoved is why the charges of a provider that is not configured any more are
+// not compared.
+const whyRemoved = "the provider is not configured any more"
+
+// Removed reports the charges of a window whose providers are not configured any
+// more: nobody can be asked about them.
+func Removed(view func(func(*bbolt.Tx) error) error, configured map[string]Route, w reconcile.Window) (reports []reconcile.Report, err error) {
+	err = view(func(tx *bbolt.Tx) error {
+		charges, err := touched(tx, "", w)
+		by := map[string]*reconcile.Books{}
+		var order []string
+		for _, c := range charges {
+			for _, a := range c.Attempts {
+				name, _ := c.At(a.N)
+				if configured[name] != nil {
+					continue
+				}
+				if by[name] == nil {
+					by[name] = &reconcile.Books{Provider: name, Window: w, Asked: map[reconcile.Key]string{}}
+					order = append(order, name)
+				}
+				b := by[name]
+				if b.Asked[reconcile.Key{Charge: c.ID, Attempt: a.N}] = whyRemoved; len(b.Charges) == 0 || b.Charges[len(b.Charges)-1].ID != c.ID {
+					b.Charges = append(b.Charges, reconcile.Charge{Charge: c.By(name), Made: c.Made})
+				}
+			}
+		}
+		for _, name := range order {
+			r := reconcile.Compare(*by[name])
+			r.Problem = whyRemoved
+			reports = append(reports, r)
+		}
+		return err
+	})
+	return reports, err
 }
 
 // withTickets puts the tickets of the differences into the lines.

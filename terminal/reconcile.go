@@ -118,6 +118,11 @@ func (t *Terminal) Reconcile(ctx context.Context, provider string, w reconcile.W
 	return o.report, err
 }
 
+// Removed is [Removed] of a running terminal.
+func (t *Terminal) Removed(w reconcile.Window) ([]reconcile.Report, error) {
+	return Removed(t.store.View, t.cfg.Routes, w)
+}
+
 // newPass is a comparison that is not begun.
 func (t *Terminal) newPass(route string, w reconcile.Window) *pass {
 	p := &pass{route: route, books: BooksOf(t.cfg.Code, t.cfg.Merchants, route, t.cfg.Routes[route], t.cfg.Reconcile.Shared)}

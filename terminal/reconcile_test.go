@@ -16,6 +16,7 @@ import (
 
 	"github.com/ssg-safe/agent/charge"
 	"github.com/ssg-safe/agent/money"
+	"github.com/ssg-safe/agent/printer/emulator"
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/reconcile"
 	"github.com/ssg-safe/agent/terminal"
@@ -187,6 +188,13 @@ func TestReconcilePaidWhileDown(t *testing.T) {
 		list := r.tickets()
 		if len(list) != 1 || list[0].Kind != "late" || list[0].Owner != "financeiro" || list[0].Deadline.Sub(list[0].Opened) != 72*time.Hour {
 			t.Fatalf("tickets %+v", list)
+		}
+		if _, err := r.term.Closing(r.Context(), terminal.ClosingRequest{Z: true, Print: true, By: "ana"}); err != nil {
+			t.Fatal(err)
+		}
+		r.pass(10 * time.Second)
+		if text := emulator.Render(r.printer.jobs[len(r.printer.jobs)-1].Bytes, 576)[0].Text(); !strings.Contains(text, "Diferenças em aberto") {
+			t.Errorf("the closing's slip says\n%s", text)
 		}
 		if _, err := r.term.CloseTicket(r.Context(), list[0].ID, "ana", ticket.Refunded); err != nil {
 			t.Fatal(err)

@@ -45,8 +45,10 @@ type slip struct {
 	EndToEnd string       `json:"end_to_end,omitempty"`
 	Route    string       `json:"route,omitempty"`
 	Offline  bool         `json:"offline,omitempty"` // the code was made here
-	// Closing is what a closing slip says.
+	// Closing is what a closing slip says, Tickets how many differences of the
+	// merchant waited for a person then.
 	Closing *closing.Report `json:"closing,omitempty"`
+	Tickets int             `json:"tickets,omitempty"`
 	// by is who asked for it, as the actor of its first entry; "": the terminal.
 	by string
 }

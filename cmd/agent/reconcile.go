@@ -154,7 +154,9 @@ func (o *reconcileOptions) alone(ctx context.Context, g *globals, cfg Config, w 
 	if err != nil {
 		return nil, usageError{errors.Join(err, s.Close())}
 	}
-	reports, err := eachProvider(cfg, o.provider, w, func(name string) (reconcile.Report, error) {
+	reports, err := eachProvider(cfg, o.provider, w, func() ([]reconcile.Report, error) {
+		return terminal.Removed(s.View, routes, w)
+	}, func(name string) (reconcile.Report, error) {
 		b := terminal.BooksOf(cfg.Terminal.Code, cfg.merchants(), name, routes[name], cfg.Reconcile.SharedAccounts)
 		b.Window = w
 		return terminal.Compared(ctx, s.View, routes[name], b, clock.Wall())
@@ -163,8 +165,9 @@ func (o *reconcileOptions) alone(ctx context.Context, g *globals, cfg Config, w 
 }
 
 // eachProvider compares with one provider after the other. One that fails is told
-// as a problem, so that the others are compared all the same.
-func eachProvider(cfg Config, only string, w reconcile.Window, compare func(name string) (reconcile.Report, error)) ([]reconcile.Report, error) {
+// as a problem, so that the others are compared all the same. Charges of providers
+// that were removed are told, too.
+func eachProvider(cfg Config, only string, w reconcile.Window, removed func() ([]reconcile.Report, error), compare func(name string) (reconcile.Report, error)) ([]reconcile.Report, error) {
 	reports := []reconcile.Report{}
 	for _, p := range cfg.Providers {
 		if only != "" && p.Name != only {
@@ -179,7 +182,11 @@ func eachProvider(cfg Config, only string, w reconcile.Window, compare func(name
 		}
 		reports = append(reports, r)
 	}
-	return reports, nil
+	if only != "" {
+		return reports, nil
+	}
+	more, err := removed()
+	return append(reports, more...), err
 }
 
 // tell prints the reports, and fails if a person has to do something.
@@ -409,7 +416,8 @@ func (f *front) reconcile(w http.ResponseWriter, r *http.Request) {
 		commandFailed(w, http.StatusInternalServerError, err)
 		return
 	}
-	reports, err := eachProvider(f.cfg, asked.Provider, asked.Window, func(name string) (reconcile.Report, error) {
+	removed := func() ([]reconcile.Report, error) { return f.terminal.Removed(asked.Window) }
+	reports, err := eachProvider(f.cfg, asked.Provider, asked.Window, removed, func(name string) (reconcile.Report, error) {
 		return f.terminal.Reconcile(r.Context(), name, asked.Window)
 	})
 	if err != nil {

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -377,6 +379,94 @@ func TestReconcileSSG(t *testing.T) {
 	})
 }
 
+// TestReconcileSchedules lives through random days at a bank: charges, payments in
+// time and late, twice, of other amounts, restarts, and trouble on the line. In the
+// end every payment of the bank's ledger is on exactly one line, and both sides have
+// the same sum but for what belongs to nobody here.
+func TestReconcileSchedules(t *testing.T) {
+	for seed := range uint64(6) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			var sim *bacensim.Sim
+			inShop(t, bacenFamily, func() (_ shopSim, err error) {
+				sim, err = bacensim.New(bacensim.Options{ClientSecret: bacensim.DefaultClientSecret, Seed: seed})
+				return sim, err
+			}, func(s *shop) {
+				s.randomDays(rand.New(rand.NewPCG(seed, 1)), sim)
+				lines := map[string][]reconcile.Line{}
+				r := s.report()
+				for _, l := range r.Lines {
+					if l.Received != nil && l.EndToEnd != "" {
+						lines[l.EndToEnd] = append(lines[l.EndToEnd], l)
+					}
+				}
+				var received, strange money.Amount
+				for _, p := range sim.Received() {
+					received += p.Amount
+					if n := len(lines[p.EndToEnd]); n != 1 || *lines[p.EndToEnd][0].Received != p.Amount {
+						s.Errorf("payment %+v is on %d lines: %+v", p, n, lines[p.EndToEnd])
+						continue
+					}
+					switch l := lines[p.EndToEnd][0]; {
+					case l.Class == reconcile.Unknown:
+						strange += p.Amount
+					case l.Ledger == nil || *l.Ledger != p.Amount:
+						s.Errorf("the ledger lacks %+v", l)
+					case l.Class.Difference() && l.TicketState != "open":
+						s.Errorf("no ticket of %+v", l)
+					}
+				}
+				sums, err := r.Sum()
+				if err != nil || len(sums) != 1 || sums[0].Total.Received != received || sums[0].Total.Ledger != received-strange || r.Problem != "" {
+					s.Errorf("sums %+v (%v, problem %q), the bank has %s, %s of it nobody's", sums, err, r.Problem, received, strange)
+				}
+			})
+		})
+	}
+}
+
+// randomDays is what happens in two days.
+func (s *shop) randomDays(rng *rand.Rand, sim *bacensim.Sim) {
+	s.Helper()
+	var txids []string
+	for range 60 {
+		switch n := rng.IntN(10); {
+		case n < 4 || len(txids) == 0:
+			s.order(money.Amount(100 + rng.IntN(5000)))
+			if all := sim.Charges(); len(all) > len(txids) {
+				txids = append(txids, all[len(all)-1].ID)
+			}
+		case n < 7:
+			_ = sim.Pay(txids[rng.IntN(len(txids))]) // one that is paid refuses
+		case n == 7:
+			if err := sim.Receive(txids[rng.IntN(len(txids))], money.Amount(1+rng.IntN(5000))); err != nil {
+				s.Fatal(err)
+			}
+		case n == 8:
+			if err := sim.Receive(fmt.Sprint("ALHEIO", rng.IntN(1000)), money.Amount(1+rng.IntN(500))); err != nil {
+				s.Fatal(err)
+			}
+		default:
+			s.stop()
+			s.pass(time.Duration(rng.IntN(120)) * time.Minute)
+			s.start()
+		}
+		faults := []simkit.Rule{
+			{Route: "*", Fault: simkit.DropAfter, Chance: 0.3},
+			{Route: "pix", Fault: simkit.Truncate, Chance: 0.5},
+			{Route: "create", Fault: simkit.DropAfter, Chance: 1},
+			{Route: "status", Fault: simkit.HTTP, Arg: "503", Chance: 0.5},
+		}
+		if err := sim.Script().Set(faults[:rng.IntN(2)*rng.IntN(len(faults)+1)]...); err != nil {
+			s.Fatal(err)
+		}
+		s.pass(time.Duration(rng.IntN(60)) * time.Minute)
+	}
+	if err := sim.Script().Set(); err != nil { // the trouble is over
+		s.Fatal(err)
+	}
+	s.pass(26 * time.Hour)
+}
+
 // TestReconcileCommands: one charge paid while the agent is down, one paid late, as
 // an operator sees them, with the agent running and stopped.
 func TestReconcileCommands(t *testing.T) {
@@ -458,6 +548,18 @@ func TestReconcileCommands(t *testing.T) {
 	ask(0, `"by":"ana","how":"refunded","state":"closed"`, "tickets", "list", "--all", "--json", "--data", k.data)
 	ask(0, "ok: ", "ledger", "verify", "--data", k.data)
 
+	// The provider gets another name: its charges are told, and not compared.
+	text, err := os.ReadFile(k.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	renamed := strings.NewReplacer(`provider = "sim"`, `provider = "novo"`, `name = "sim"`, `name = "novo"`).Replace(string(text))
+	if err := os.WriteFile(k.config, []byte(renamed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out := compare(1, "1 of 2 comparisons are not whole"); strings.Count(out, "not_comparable") != 1+1 || !strings.Contains(out, "not configured any more") {
+		t.Errorf("after the provider was renamed:\n%s", out)
+	}
 	for says, args := range map[string][]string{
 		"want a day":              {"--from", "yesterday"},
 		"not before":              {"--from", "2999-01-01"},

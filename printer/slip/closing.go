@@ -2,6 +2,7 @@ package slip
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/ssg-safe/agent/money"
@@ -18,8 +19,10 @@ type Closing struct {
 	// From and To are the ledger's positions: after From, up to To.
 	From, To  string
 	Providers []ClosingProvider
-	At        time.Time
-	Copy      int // 2 and more are copies
+	// Tickets are the differences with providers that wait for a person.
+	Tickets int
+	At      time.Time
+	Copy    int // 2 and more are copies
 }
 
 // ClosingProvider is what came through one provider.
@@ -80,6 +83,9 @@ func (c Closing) Document() printer.Document {
 		d.add(printer.Rule{})
 	}
 	d.add(printer.Pair{Label: fmt.Sprintf(totalForm, totalReceived, received.Count), Value: received.Sum.BRL(), Bold: true})
+	if c.Tickets > 0 {
+		d.pair(labelTickets, strconv.Itoa(c.Tickets))
+	}
 	d.add(printer.Rule{})
 	d.number(c.Terminal, c.NSU)
 	d.time(labelIssued, c.At)

@@ -34,6 +34,7 @@ const (
 	totalCancelled   = "Canceladas"
 	totalFailed      = "Não criadas"
 	totalReceived    = "RECEBIDO"
+	labelTickets     = "Diferenças em aberto"
 
 	titleTest   = "TESTE DE IMPRESSÃO"
 	testLetters = "Letras: ã õ Ã Õ Á À Ê Í Ó Ú ç º ª"
