@@ -146,6 +146,9 @@ func TestClasses(t *testing.T) {
 		{"the list shows a row twice", books(one(paid(1, 1, "E1", false)), row(1, 1, "E1", 1000, yes), row(1, 1, "E1", 1000, yes)), "matched", 0},
 		{"the answer repeats the list", asked(books(one(paid(1, 1, "E1", false)), row(1, 1, "E1", 1000, yes),
 			reconcile.FromAnswer(key(1, 1), providers.Charge{ProviderID: "other", Status: yes, Word: "x"})), ""), "matched", 0},
+		{"the list says paid, the answer not yet", asked(books(one(), row(1, 1, "E1", 1000, yes),
+			reconcile.FromAnswer(key(1, 1), providers.Charge{ProviderID: theirs(1, 1), Status: no, Word: "x"})), ""), "status_conflict", 0},
+		{"another attempt, without an end-to-end id here", books([]reconcile.Charge{made(t, 1, 2, paid(1, 2, "", false))}, row(1, 1, "E1", 1000, yes)), "not_comparable double", 2},
 		{"same amount, same time, another charge", books([]reconcile.Charge{made(t, 1, 1, paid(1, 1, "E1", false)), made(t, 2, 1)}, row(1, 1, "E1", 1000, yes)), "matched open", 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

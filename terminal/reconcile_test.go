@@ -355,7 +355,19 @@ func TestReconcileUnknown(t *testing.T) {
 // waits, and the next success by an hour.
 func TestReconcileOutage(t *testing.T) {
 	comparing(t, func(r *rig, l *lister) {
-		l.set(func(l *lister) { l.fails = &providers.Error{Provider: "fake", Op: "list", Kind: providers.NotSent} })
+		r.begin()
+		r.route.on(func(context.Context, providers.Ref) (providers.Charge, error) {
+			return providers.Charge{}, &providers.Error{Provider: "fake", Op: "status", Kind: providers.NotSent}
+		})
+		r.pass(4 * time.Minute)
+		if n := l.listed(); n != 0 {
+			t.Errorf("%d lists while the payer's questions reach nobody", n)
+		}
+		r.route.answer(providers.StatusExpired)
+		r.pass(time.Hour)
+		l.set(func(l *lister) {
+			l.lists, l.fails = 0, &providers.Error{Provider: "fake", Op: "list", Kind: providers.NotSent}
+		})
 		r.pass(12 * time.Hour)
 		if n := l.listed(); n > 24 {
 			t.Errorf("%d lists in 12 hours of outage", n)
