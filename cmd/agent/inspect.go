@@ -71,6 +71,13 @@ func (i *inspector) state(ctx context.Context) (operator.Sheet, error) {
 	}
 	zone := merchantZone(f.cfg)
 	health(t.network, now.Network)
+	for _, r := range now.Routes {
+		if r.Out {
+			s.add(r.Provider, t.health["down"]+" ("+r.Why+")", display.Bad)
+		} else {
+			s.add(r.Provider, t.inService, display.Good)
+		}
+	}
 	health(t.printer, now.Printer.State)
 	s.add(t.slipsWaiting, fmt.Sprint(waiting), display.Neutral)
 	s.add(t.slipsDead, fmt.Sprint(dead), toneIf(dead > 0, display.Caution))

@@ -4,12 +4,12 @@ import "strings"
 
 // inspectWords are the words of these views, in one language.
 type inspectWords struct {
-	network, printer, slipsWaiting, slipsDead, clock, clockQuality       string
-	hub, connected, disconnected, toSend, hubHolds, lastError, none      string
-	store, storeFree, up, terminal, device                               string
-	version, commit, platform, amounts, expiry, merchant, provider, host string
-	cutOff, offline, broker, site, api, data, inOrder, troubled          string
-	health, quality                                                      map[string]string
+	network, printer, slipsWaiting, slipsDead, clock, clockQuality         string
+	hub, connected, disconnected, toSend, hubHolds, lastError, none        string
+	store, storeFree, up, terminal, device                                 string
+	version, commit, platform, amounts, expiry, merchant, provider, host   string
+	cutOff, offline, broker, site, api, data, inOrder, troubled, inService string
+	health, quality                                                        map[string]string
 }
 
 // inspectTexts are the words of a language; Portuguese unless it is English.
@@ -27,7 +27,7 @@ var inspectPortuguese = inspectWords{
 	up: "Ligado há", terminal: "Terminal", device: "Dispositivo", version: "Versão", commit: "Commit", platform: "Sistema",
 	amounts: "Valores", expiry: "Código vale", merchant: "Loja", provider: "Provedor", host: "Endereço", cutOff: "Fecha às",
 	offline: "Sem conexão", broker: "Central", site: "Local", api: "API local", data: "Pasta de dados",
-	inOrder: "Em ordem", troubled: "Com problema",
+	inService: "em uso", inOrder: "Em ordem", troubled: "Com problema",
 	health:  map[string]string{"ok": "em ordem", "warn": "com problemas", "down": "fora", "unknown": "não se sabe", "none": "não há"},
 	quality: map[string]string{"unsynced": "ninguém confirma", "floor": "atrasada", "synced": "sincronizada", "anchored": "confirmada"},
 }
@@ -39,7 +39,7 @@ var inspectEnglish = inspectWords{
 	up: "Up for", terminal: "Terminal", device: "Device", version: "Version", commit: "Commit", platform: "System",
 	amounts: "Amounts", expiry: "Code lasts", merchant: "Shop", provider: "Provider", host: "Address", cutOff: "Closes at",
 	offline: "Offline", broker: "Hub", site: "Site", api: "Local API", data: "Data folder",
-	inOrder: "In order", troubled: "With a problem",
+	inService: "in use", inOrder: "In order", troubled: "With a problem",
 	health:  map[string]string{"ok": "in order", "warn": "has problems", "down": "down", "unknown": "not known", "none": "there is none"},
 	quality: map[string]string{"unsynced": "nobody confirms it", "floor": "behind", "synced": "synchronised", "anchored": "confirmed"},
 }

@@ -94,7 +94,7 @@ func TestOperatorOnRealScreen(t *testing.T) {
 	screen.keys("Enter")
 	until("Fechamento 1 registrado")
 	screen.keys("Escape", "5")
-	until("Papéis na fila")
+	until("em uso")
 	screen.keys("Escape", "6")
 	until("Configuração 1/")
 	for page := 2; page <= 3; page++ {
