@@ -58,6 +58,11 @@ type View struct {
 	// Codeless says on the screens Expired and Cancelled that the charge had no code.
 	Codeless bool
 
+	// Ahead is the Code of the View that will probably come next. Nothing of it
+	// is drawn: its symbol is made, which takes longer than all else on the way
+	// to the screen QR, while the charge is still being recorded.
+	Ahead string
+
 	// Offline says on the screen QR that the terminal made the code by itself and
 	// learns later of its payment: its payer says when it is paid (Confirm).
 	// Released says on the screen Held that the goods may leave all the same.
@@ -90,7 +95,7 @@ type View struct {
 	Status Status
 }
 
-// String names the screen and the charge. Code and Payee may be personal data:
+// String names the screen and the charge. Code, Ahead and Payee may be personal data:
 // no log, error or test output gets them from a View.
 func (v View) String() string { return string(v.State) + " " + v.Charge }
 

@@ -78,6 +78,9 @@ func (p *pen) picture(all bool) time.Duration {
 		all = true
 	}
 	p.report(Drawn{View: sh.view, QR: qr && settled}, sh.n)
+	if sh.view.Ahead != "" {
+		p.painter.lay(sh.view.Ahead, p.front.w, p.front.h)
+	}
 	return animated(sh.view, m)
 }
 

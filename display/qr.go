@@ -90,14 +90,20 @@ func (p *plan) set(f qr.Fit, whole bool) {
 	p.whole = whole
 }
 
+// lay makes the plan of a code on a screen of that size, unless it is made.
+func (p *painter) lay(text string, w, h int) {
+	if p.plan.code == text && p.plan.w == w && p.plan.h == h {
+		return
+	}
+	p.plan = plan{code: text, w: w, h: h}
+	if text != "" && p.coloured {
+		p.plan = arrange(text, w, h)
+	}
+}
+
 // paintQR draws the screen QR and reports whether the code is on it.
 func (p *painter) paintQR(c *canvas, v View, m moment) bool {
-	if p.plan.code != v.Code || p.plan.w != c.w || p.plan.h != c.h {
-		p.plan = plan{code: v.Code, w: c.w, h: c.h}
-		if v.Code != "" && p.coloured {
-			p.plan = arrange(v.Code, c.w, c.h)
-		}
-	}
+	p.lay(v.Code, c.w, c.h)
 	l := p.plan
 	if l.text.w == 0 {
 		p.noCode(c, v, m)

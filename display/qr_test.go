@@ -8,8 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gdamore/tcell/v2"
@@ -351,6 +353,45 @@ func TestSymbolIsMadeOnce(t *testing.T) {
 	if rows(100, 30) == first {
 		t.Error("another code kept the symbol")
 	}
+}
+
+// TestSymbolIsMadeAhead: a View that names the next code looks as without it, and
+// the symbol is there when the code's View comes, on the screen as it is by then.
+func TestSymbolIsMadeAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		screen := simulation(t, 100, 30)
+		o := testOptions()
+		o.Screen = screen
+		drawn := 0
+		o.Drawn = func(Drawn) { drawn++ }
+		p := &pen{session: &session{Display: New(o), screen: screen}, painter: *testPainter(""), theme: newTheme(256)}
+		show := func(v View) picture {
+			p.Show(v)
+			p.picture(false)
+			return snapshot(screen)
+		}
+		before := show(sample(Creating))
+		v := sample(Creating)
+		v.Ahead = brCode()
+		if got := show(v); !reflect.DeepEqual(got, before) || drawn != 2 {
+			t.Errorf("%d Views reported; the screen shows\n%v\nwant\n%v", drawn, got, before)
+		}
+		if p.painter.plan.code != v.Ahead || len(p.painter.plan.rows) == 0 {
+			t.Fatal("no symbol was made ahead")
+		}
+		made := &p.painter.plan.rows[0]
+		show(sample(QR))
+		if &p.painter.plan.rows[0] != made {
+			t.Error("the symbol was made again")
+		}
+		show(v)
+		screen.SetSize(80, 25)
+		p.screen.Show()
+		show(sample(QR))
+		if l := p.painter.plan; l.w != 80 || l.text.w == 0 || p.last.View.State != QR || !p.last.QR {
+			t.Errorf("on a screen that became smaller: %+v", l)
+		}
+	})
 }
 
 // TestNoCodeWithoutColours: where both colours of a cell cannot be set, the

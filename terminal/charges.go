@@ -188,6 +188,7 @@ func (t *Terminal) answered(l *live, n int, sent time.Duration, a providers.Char
 // payable adds to a decision how its charge is paid, until a deadline: by a code, or
 // elsewhere.
 func (t *Terminal) payable(d *decision, l *live, a providers.Charge, deadline time.Duration) {
+	l.ahead = a.BRCode
 	d.private = &private{
 		Code: a.BRCode, Token: cmp.Or(a.Token, l.token).Reveal(), Description: l.desc, Payer: fromPayer(l.payer),
 	}

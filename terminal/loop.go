@@ -191,6 +191,8 @@ func (t *Terminal) view() display.View {
 	v.Amount = l.charge.Amount
 	v.Codeless = l.code == "" && l.charge.State != charge.Created && t.route(l.charge).Caps().Codeless
 	switch s.state {
+	case display.Creating:
+		v.Ahead = l.ahead
 	case display.QR:
 		v.Code, v.Total = l.code, l.charge.ExpiryDuration()
 		v.Remaining = max(0, l.deadline-t.clock.Up())

@@ -271,8 +271,9 @@ type input func()
 // about it right now.
 type live struct {
 	charge charge.Charge
-	code   string        // payable text, "" before it is known, and where there is none
+	code   string        // payable text, "" before it is recorded, and where there is none
 	token  redact.Secret // what it takes to ask about it, where it takes something
+	ahead  string        // the same, while it is being recorded
 	payer  providers.Payer
 	desc   string
 	// began is when it was recorded (-1: in an earlier boot), deadline when its
