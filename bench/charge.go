@@ -102,7 +102,7 @@ func (k *kiosk) charge(ctx context.Context, i int) (sample, error) {
 	if err != nil {
 		return one, err
 	}
-	answers := k.line.within(code.at, paid.at)
+	answers := k.line.within(confirmed, paid.at) // the question may be older than the picture of the code
 	if len(answers) == 0 {
 		return one, errors.New("paid without an answer of the provider")
 	}
@@ -147,6 +147,22 @@ func reportCharge(s *section, samples []sample, disk []time.Duration) {
 		{"the disk in the same run: 4 KiB and its fdatasync", ms(quantile(disk, .5)), ms(quantile(disk, .99)), ""},
 		row("taken off: the provider, which is in memory and 20 ms away", "", func(x sample) time.Duration { return x.provider }),
 	})
+	all := func(name string, of func(sample) time.Duration) series {
+		list := make([]time.Duration, len(samples))
+		for i, one := range samples {
+			list[i] = of(one)
+		}
+		return milliseconds(name, list)
+	}
+	const title = "How many of the charges took at most so long"
+	s.picture("charge", title, plot{
+		title: title, axis: "milliseconds", marks: []mark{{5, "target for 99 %: 5 ms"}},
+		series: []series{
+			all("confirmed → code drawn", code), all("– its two commits", func(x sample) time.Duration { return x.codeDisk }),
+			all("paid → PAGO drawn", paid), all("– its commit", func(x sample) time.Duration { return x.paidDisk }),
+			milliseconds("the disk: 4 KiB and fdatasync", disk),
+		},
+	}.curves())
 	var codes, paids []float64
 	for i, one := range samples {
 		codes = append(codes, float64(one.code)/float64(disk[i]))

@@ -5,11 +5,15 @@
 //	go run . [flags] [FIGURE...]
 //
 //	charge     amount confirmed to code drawn, paid to "PAGO", disk per charge
+//	push       the hub's message to "PAGO"
+//	sync       a long offline ledger to the hub
 //	operation  the durable operation against dque and an outbox in SQLite
 //	slip       bytes and time of a receipt
 //	start      start to first screen, and to ready, with 100,000 entries
 //	idle       processor, memory and disk of a terminal that nobody uses
 //	size       the stripped binaries, and what is in them
+//
+// Tables go between the document's markers, plots into pictures beside it.
 //
 // # How it measures
 //

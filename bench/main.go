@@ -138,19 +138,19 @@ func (e *env) prepare(parent string) error {
 
 // measure runs figures, prints each and puts them into the document.
 func (e *env) measure(ctx context.Context, chosen []figure, document string, stdout io.Writer) (missed []string, err error) {
-	sections := map[string]string{}
+	sections := map[string]*section{}
 	for _, f := range chosen {
 		where, err := machine(e.dir)
 		if err != nil {
 			return nil, err
 		}
 		began := time.Now()
-		var s section
+		s := new(section)
 		s.say("*%s.*", where)
 		if e.quick {
 			s.say("**A quick run: these figures mean little.**")
 		}
-		if err := f.measure(ctx, e, &s); err != nil {
+		if err := f.measure(ctx, e, s); err != nil {
 			if errors.Is(err, context.Canceled) {
 				return nil, errors.New("interrupted")
 			}
@@ -158,7 +158,7 @@ func (e *env) measure(ctx context.Context, chosen []figure, document string, std
 		}
 		fmt.Fprintf(stdout, "## %s\n\n%s", f.name, s.text.String())
 		fmt.Fprintf(e.err, "bench: %s took %v\n", f.name, time.Since(began).Round(time.Second))
-		sections[f.name] = s.text.String()
+		sections[f.name] = s
 		for _, m := range s.missed {
 			missed = append(missed, f.name+": "+m)
 		}

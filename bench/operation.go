@@ -297,6 +297,7 @@ func (c *contest) cell(ctx context.Context, s subject, n int, length time.Durati
 
 // report forms ratios within rounds, and tells their medians.
 func (c *contest) report(s *section, gated bool) {
+	var strips []series
 	out := [][]string{{"producers", "this store, full operation", "in a commit", "dque, enqueue", "SQLite, insert", "÷ dque", "÷ SQLite", "target"}}
 	for _, n := range producers {
 		us := c.rates[n][0]
@@ -305,6 +306,7 @@ func (c *contest) report(s *section, gated bool) {
 			for i := range us {
 				list = append(list, us[i]/c.rates[n][peer][i])
 			}
+			strips = append(strips, series{fmt.Sprintf("producers: %d, ÷ %s", n, c.names[peer]), list})
 			return fmt.Sprintf("%.2f [%.2f–%.2f]", median(list), quantile(list, .25), quantile(list, .75)), median(list)
 		}
 		toDque, a := ratio(1)
@@ -319,6 +321,11 @@ func (c *contest) report(s *section, gated bool) {
 		})
 	}
 	s.table(out)
+	title, name := "Our operations for each of the peers', in every round, and the median", "operation"
+	if !gated {
+		title, name = title+"; a busy disk", name+"-busy"
+	}
+	s.picture(name, title, plot{title: title, axis: "ratio", marks: []mark{{1, "as many"}}, series: strips}.strips())
 	s.say("The disk in the same run: 4 KiB and its fdatasync p50 %s, p99 %s.", ms(quantile(c.disk.took, .5)), ms(quantile(c.disk.took, .99)))
 }
 

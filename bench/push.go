@@ -83,6 +83,11 @@ func measurePush(ctx context.Context, e *env, s *section) (err error) {
 		{"– of this all else: signature, checks, loop, drawing", ms(quantile(rest, .5)), ms(quantile(rest, .99)), ""},
 		{"the disk in the same run: 4 KiB and its fdatasync", ms(quantile(disk.took, .5)), ms(quantile(disk.took, .99)), ""},
 	})
+	const title = "How many of the pushed payments took at most so long"
+	s.picture("push", title, plot{
+		title: title, axis: "milliseconds", marks: []mark{{5, "target for 99 %: 5 ms"}},
+		series: []series{milliseconds("message → PAGO drawn", took), milliseconds("– its commit", commit), milliseconds("the disk: 4 KiB and fdatasync", disk.took)},
+	}.curves())
 	return nil
 }
 

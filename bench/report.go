@@ -4,14 +4,30 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"unicode/utf8"
 )
 
-// section is what one figure says: Markdown, and the targets it missed.
+// pictures is where plots lie, beside the document.
+const pictures = "pictures"
+
+// section is what one figure says: Markdown, its plots by the names of their
+// files, and the targets it missed.
 type section struct {
 	text   strings.Builder
+	plots  map[string]string
 	missed []string
+}
+
+// picture adds a plot.
+func (s *section) picture(name, title, svg string) {
+	file := "bench-" + name + ".svg"
+	if s.plots == nil {
+		s.plots = map[string]string{}
+	}
+	s.plots[file] = svg
+	s.say("![%s](%s/%s)", title, pictures, file)
 }
 
 // say adds a paragraph.
@@ -72,8 +88,9 @@ func replace(document, name, text string) (string, error) {
 	return head + begin + "\n" + strings.TrimSpace(text) + "\n\n" + end + tail, nil
 }
 
-// writeDocument puts sections into a file, in one replacement of it.
-func writeDocument(path string, sections map[string]string) error {
+// writeDocument puts sections into a file, in one replacement of it, after their
+// pictures.
+func writeDocument(path string, sections map[string]*section) error {
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return err
@@ -81,7 +98,7 @@ func writeDocument(path string, sections map[string]string) error {
 	text := string(raw)
 	var errs []error
 	for name, s := range sections {
-		next, err := replace(text, name, s)
+		next, err := replace(text, name, s.text.String())
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: figure %s: %w", path, name, err))
 			continue
@@ -91,7 +108,21 @@ func writeDocument(path string, sections map[string]string) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	for _, s := range sections {
+		for file, svg := range s.plots {
+			if err := write(filepath.Join(filepath.Dir(path), pictures, file), svg); err != nil {
+				return err
+			}
+		}
+	}
+	return write(path, text)
+}
+
+func write(path, text string) error {
 	temp := path + ".tmp"
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
 	if err := os.WriteFile(temp, []byte(text), 0o644); err != nil {
 		return err
 	}

@@ -61,6 +61,21 @@ func measureStart(ctx context.Context, e *env, s *section) error {
 		row("start → ready to charge, warm", warm, ready, s.target("ready, warm ≤ 300 ms", middle(warm, ready) <= 300*time.Millisecond)),
 		row("start → ready to charge, cold", cold, ready, s.target("ready, cold ≤ 1.5 s", middle(cold, ready) <= 1500*time.Millisecond)),
 	})
+	strip := func(name string, list []launch, of func(launch) time.Duration) series {
+		var all []time.Duration
+		for _, l := range list {
+			all = append(all, of(l))
+		}
+		return milliseconds(name, all)
+	}
+	const title = "Each start, the medians, and the targets"
+	s.picture("start", title, plot{
+		title: title, axis: "milliseconds since the start", marks: []mark{{150, "screen"}, {300, "ready, warm"}, {1500, "ready, cold"}},
+		series: []series{
+			strip("first screen, warm", warm, screen), strip("first screen, cold", cold, screen),
+			strip("ready to charge, warm", warm, ready), strip("ready to charge, cold", cold, ready),
+		},
+	}.strips())
 	return nil
 }
 
