@@ -39,6 +39,7 @@ import (
 	"github.com/ssg-safe/agent/charge"
 	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/redact"
 )
 
 // Class says what a comparison came to.
@@ -103,6 +104,9 @@ func (w Window) Holds(t time.Time) bool { return !t.Before(w.From) && t.Before(w
 type Charge struct {
 	charge.Charge
 	Made time.Time // by the wall clock of its first entry; zero: that was pruned
+	// Token is what it takes to ask about its accepted attempt, where it takes
+	// something that has not been erased.
+	Token redact.Secret
 }
 
 // Row is what the provider says of a payment or a charge.

@@ -145,7 +145,7 @@ func chargesOf(tx *bbolt.Tx, ids []charge.ID, provider string) ([]reconcile.Char
 		if provider != "" {
 			r.Charge = r.Charge.By(provider)
 		}
-		all = append(all, reconcile.Charge{Charge: r.Charge, Made: r.Created})
+		all = append(all, reconcile.Charge{Charge: r.Charge, Made: r.Created, Token: r.token})
 	}
 	return all, nil
 }
@@ -202,7 +202,11 @@ func question(ctx context.Context, route Route, c reconcile.Charge, k reconcile.
 	default:
 		ctx, cancel := context.WithTimeout(ctx, route.Caps().ReadTimeout)
 		defer cancel()
-		ans, err := route.GetCharge(ctx, providers.Ref{Charge: string(k.Charge), Attempt: k.Attempt, ProviderID: a.ProviderID})
+		ref := providers.Ref{Charge: string(k.Charge), Attempt: k.Attempt, ProviderID: a.ProviderID}
+		if shown, ok := c.Accepted(); ok && shown.N == a.N {
+			ref.Token = c.Token
+		}
+		ans, err := route.GetCharge(ctx, ref)
 		if got.err = err; err == nil {
 			got.charge = &ans
 		}

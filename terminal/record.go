@@ -12,6 +12,7 @@ import (
 
 	"github.com/ssg-safe/agent/charge"
 	"github.com/ssg-safe/agent/ledger"
+	"github.com/ssg-safe/agent/redact"
 )
 
 // Record is one charge as the store has it, for whoever asks from outside.
@@ -27,6 +28,8 @@ type Record struct {
 	// First and Newest are the positions of its first and newest entries that
 	// the ledger still has.
 	First, Newest ledger.Position
+
+	token redact.Secret // of its accepted attempt, until it is erased
 }
 
 // SlipRecord is what became of one slip.
@@ -246,6 +249,6 @@ func (d *draft) finish(tx *bbolt.Tx, id charge.ID, open map[charge.ID]charge.Cha
 	if err := json.Unmarshal(raw, &p); err != nil {
 		return fmt.Errorf("private part of charge %s: %w", id, err)
 	}
-	d.Code, d.Description = p.Code, p.Description
+	d.Code, d.Description, d.token = p.Code, p.Description, redact.Secret(p.Token)
 	return nil
 }

@@ -246,6 +246,13 @@ func TestAdoptWhileItRuns(t *testing.T) {
 		t.Errorf("got %+v", c)
 	}
 
+	// Both sides agree about it, and nothing else is told of.
+	cmd := exec.Command(k.bin, "reconcile", "--config", k.config, "--json")
+	cmd.Env = k.cmd.Env
+	if out, err := cmd.Output(); err != nil || !bytes.Contains(out, []byte(`"class":"matched"`)) || bytes.Contains(out, []byte("ticket")) {
+		t.Errorf("reconcile: %v: %s", err, out)
+	}
+
 	token = k.shop("12.00")
 	made := k.charge("POST", "/v1/charges", `{"reference":"venda-10","amount":1300,"checkout":"`+token+`"}`)
 	if !eventually(t, func() bool {

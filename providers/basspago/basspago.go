@@ -121,9 +121,10 @@ func (c *Client) Caps() providers.Caps {
 	}
 }
 
-// ExternalID is what an attempt of a charge is called at the provider.
+// ExternalID is what an attempt of a charge is called at the provider: the charge's
+// id and the attempt behind it.
 func ExternalID(charge string, attempt int) string {
-	return charge + "-" + strconv.Itoa(attempt)
+	return charge + strconv.Itoa(attempt)
 }
 
 // CreateCharge makes a checkout, or takes over the one whose token is in the Intent.

@@ -133,11 +133,11 @@ func TestOnTheWire(t *testing.T) {
 	want := []sent{
 		{"/create-paycheckout", "", "", `{"amount":150.50,"devedor":{"devedorBairro":"Gaiolas","devedorCep":"01001000","devedorCidade":"Viveiro",` +
 			`"devedorEndereco":"Rua Passarinho, 17","devedorInscricaoNacional":"12345678909","devedorMail":"canario@quaresma.example",` +
-			`"devedorNome":"Zulmira Quaresma Canário","devedorUf":"SP"},"externalId":"T001000000000000000000001-1","externalProductId":"terminal",` +
+			`"devedorNome":"Zulmira Quaresma Canário","devedorUf":"SP"},"externalId":"T0010000000000000000000011","externalProductId":"terminal",` +
 			`"externalProductName":"Pagamento no terminal","key":"xm9RSLfh3QW4PvFkIaDItbdjkdzyo2kZ","solicitacao":"teste"}`},
 		{"/obtain-paycheckout", "", "", `{"token":"` + ch.Token.Reveal() + `"}`},
 		{
-			"/obtain-paycheckouts-api-list", "externalId.equals=T001000000000000000000001-1&page=0&size=50&sort=createdAt%2Cdesc",
+			"/obtain-paycheckouts-api-list", "externalId.equals=T0010000000000000000000011&page=0&size=50&sort=createdAt%2Cdesc",
 			c.cfg.securityCode().Reveal(), `{"key":"xm9RSLfh3QW4PvFkIaDItbdjkdzyo2kZ"}`,
 		},
 	}

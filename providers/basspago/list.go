@@ -1,6 +1,7 @@
 package basspago
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -170,7 +171,9 @@ func (c *Client) listed(ctx context.Context, id string) (providers.Charge, error
 
 // Transactions goes through the key's checkouts. Where the provider honours filters
 // by time the query's From and To are sent; the rows tell no time, no amount and no
-// currency, so that where it ignores them all checkouts come, and the log says so.
+// currency, so that where it ignores them all checkouts come, and the log says so. A
+// transaction's id is the externalId, as a charge's is, or where a checkout has none the
+// provider's own.
 //
 // The list may move while it is read. Each checkout comes once; when pages run out
 // before there were as many as the provider counts, the list is read again, and
@@ -211,7 +214,7 @@ func (c *Client) Transactions(ctx context.Context, q providers.TransactionQuery)
 						continue
 					}
 					if !yield(providers.Transaction{
-						ID: r.reference, ExternalID: r.externalID, Kind: r.kind, Status: r.status, Word: r.word, Digest: p.answer.Digest,
+						ID: cmp.Or(r.externalID, r.reference), ExternalID: r.externalID, Kind: r.kind, Status: r.status, Word: r.word, Digest: p.answer.Digest,
 					}, nil) {
 						return
 					}
