@@ -295,6 +295,13 @@ func (b Book) Kept(tx *bbolt.Tx) (ledger.Position, error) {
 	return read.kept, err
 }
 
+// Unclosed are the merchants to whom something has happened since their last
+// closing, in order.
+func Unclosed(tx *bbolt.Tx, b Book) ([]string, error) {
+	read, err := b.read(tx)
+	return slices.Sorted(maps.Keys(read.days)), err
+}
+
 // Date is the business day of a time at a merchant, "2026-07-01". A cut-off
 // until noon ends the day before it, as a bar's at 03:00 does; one after noon
 // begins the day after it.

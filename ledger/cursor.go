@@ -43,8 +43,9 @@ func Acknowledge(tx *bbolt.Tx, consumer string, upTo Head) error {
 
 func cursorKey(consumer string) []byte { return append(bytes.Clone(kCursor), consumer...) }
 
-// cursors returns all of them by consumer.
-func cursors(tx *bbolt.Tx) (map[string]Head, error) {
+// Cursors returns what each consumer has acknowledged that ever acknowledged
+// something.
+func Cursors(tx *bbolt.Tx) (map[string]Head, error) {
 	found := make(map[string]Head)
 	c := tx.Bucket(bMeta).Cursor()
 	for k, _ := c.Seek(kCursor); bytes.HasPrefix(k, kCursor); k, _ = c.Next() {
@@ -63,7 +64,7 @@ func verifyCursors(tx *bbolt.Tx) error {
 	if err != nil {
 		return err
 	}
-	all, err := cursors(tx)
+	all, err := Cursors(tx)
 	if err != nil {
 		return err
 	}

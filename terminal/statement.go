@@ -17,21 +17,36 @@ import (
 // Unfound lists the charges that were made while their provider was out of reach
 // and that are not settled, oldest first.
 func Unfound(tx *bbolt.Tx) ([]charge.Charge, error) {
+	list, err := kept(tx, func(c charge.Charge) bool {
+		_, static := c.Static()
+		return static && c.State.Rank() < charge.Paid.Rank()
+	})
+	slices.SortFunc(list, func(a, b charge.Charge) int {
+		x, _ := a.Static()
+		y, _ := b.Static()
+		return cmp.Or(x.At.Compare(y.At), cmp.Compare(a.ID, b.ID))
+	})
+	return list, err
+}
+
+// Unsettled returns the charges whose outcome is not known: they are being made,
+// or may still be paid in time.
+func Unsettled(tx *bbolt.Tx) ([]charge.Charge, error) {
+	return kept(tx, func(c charge.Charge) bool { return c.State == charge.Created || c.State == charge.Pending })
+}
+
+// kept returns those charges beside the ledger that are wanted.
+func kept(tx *bbolt.Tx, wanted func(charge.Charge) bool) ([]charge.Charge, error) {
 	var list []charge.Charge
 	err := tx.Bucket(openBucket).ForEach(func(id, row []byte) error {
 		var s snapshot
 		if err := unseal(id, row, &s); err != nil {
 			return fmt.Errorf("snapshot of charge %s: %w", id, err)
 		}
-		if _, static := s.Charge.Static(); static && s.Charge.State.Rank() < charge.Paid.Rank() {
+		if wanted(s.Charge) {
 			list = append(list, s.Charge)
 		}
 		return nil
-	})
-	slices.SortFunc(list, func(a, b charge.Charge) int {
-		x, _ := a.Static()
-		y, _ := b.Static()
-		return cmp.Or(x.At.Compare(y.At), cmp.Compare(a.ID, b.ID))
 	})
 	return list, err
 }

@@ -19,8 +19,8 @@ import (
 
 func newStoreCmd(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "store backup|restore --data DIRECTORY",
-		Short: "Back the store up, and restore it",
+		Use:   "store backup|restore|reset --data DIRECTORY",
+		Short: "Back the store up, restore it, or begin anew",
 		Long: `The store is the one file of ledger, queue and open charges. Its backup is a
 file of its own; the terminal's identity (identity.json) is none of it and is
 copied by itself, once.
@@ -31,7 +31,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 	}
 	var data string
 	dataFlag(cmd, &data)
-	cmd.AddCommand(newBackupCmd(g, &data), newRestoreCmd(g, &data))
+	cmd.AddCommand(newBackupCmd(g, &data), newRestoreCmd(g, &data), newResetCmd(g, &data))
 	return cmd
 }
 
