@@ -175,6 +175,7 @@ func TestBadConfigurations(t *testing.T) {
 		"nobody's webhooks":   {"version = 1\n[webhook]\naddress = \":8443\"\nbehind_proxy = true", "webhook.provider", "is missing"},
 		"plain webhooks":      {"version = 1\n[webhook]\naddress = \":8443\"\n" + bspayWebhooks, "webhook.certificate", "HTTPS only"},
 		"no webhook port":     {"version = 1\n[webhook]\naddress = \"0.0.0.0\"\nbehind_proxy = true\n" + bspayWebhooks, "webhook.address", "host and port"},
+		"past the proxy":      {strings.Replace(behindProxy, "127.0.0.1", "0.0.0.0", 1) + bspayWebhooks, "webhook.address", "past the proxy"},
 		"half a webhook key":  {"version = 1\n[webhook]\ncertificate = \"/c\"", "webhook.certificate", "go together"},
 		"relative webhook":    {"version = 1\n[webhook]\ncertificate = \"c\"\nprivate_key = \"/k\"", "webhook.certificate", "absolute"},
 		"guessable path":      {behindProxy + strings.ReplaceAll(bspayWebhooks, "bspay.path", "short.path"), "webhook.provider[0].path", "nobody can guess"},

@@ -62,8 +62,12 @@ func (c WebhookConfig) validate(report func(severity config.Severity, path, mess
 		}
 		return
 	}
-	if _, _, err := net.SplitHostPort(c.Address); err != nil {
+	host, _, err := net.SplitHostPort(c.Address)
+	switch {
+	case err != nil:
 		fail("webhook.address", "is not host and port", `write address = "0.0.0.0:8443"`)
+	case c.BehindProxy && !loopback(host):
+		report(config.Warning, "webhook.address", "is reached past the proxy: whoever does so writes X-Forwarded-For himself", "listen on 127.0.0.1, or let the firewall admit the proxy alone")
 	}
 	if c.Certificate == "" && !c.BehindProxy {
 		fail("webhook.certificate", "is missing: providers report by HTTPS only",
