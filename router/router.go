@@ -6,10 +6,10 @@
 //
 // A merchant's routes are in order of preference. A route is out after two failures
 // in a row of charges, or of questions; then new charges begin at the next one that
-// is not out, or at the first where all are. A route that can be probed
-// ([Board.Watch]) is out until a probe, or any other call, succeeds; another one for
-// a minute after its newest failure. A provider that asks to be left alone is out
-// for as long as it says.
+// is not out, or at the first where all are. A question that the account may not ask
+// says nothing about charges. A route that can be probed ([Board.Watch]) is out until
+// a probe or a charge succeeds; another one for a minute after its newest failure. A
+// provider that asks to be left alone is out for as long as it says.
 //
 // # Fail-over
 //
@@ -52,7 +52,8 @@ type Health struct {
 	// At is when the newest of them was, Since when it went out.
 	At, Since time.Duration
 	// Why is the newest failure's kind.
-	Why string
+	Why     string
+	refused bool // the newest failure is a refusal of the account
 	// rest is until when the provider wants to be left alone.
 	rest time.Duration
 	// watched routes are probed, next at probe, while they are out; vain counts
@@ -108,10 +109,11 @@ func (b *Board) Note(provider string, call Call, err error, up time.Duration) {
 	}
 	switch {
 	case ok && e.Held:
+	case ok && call == Ask && e.Kind.OfAccount(): // charges may need fewer rights than this question
 	case Failing(err):
 		was := h.failing()
 		h.Failures[call]++
-		h.At, h.Why = up, providers.Ambiguous.String()
+		h.At, h.Why, h.refused = up, providers.Ambiguous.String(), ok && e.Kind.OfAccount()
 		if ok {
 			h.Why = e.Kind.String()
 		}
@@ -156,11 +158,14 @@ func (b *Board) NextProbe() (time.Duration, bool) {
 func (b *Board) Probed(provider string, err error, up time.Duration) {
 	h := b.of(provider)
 	h.probing = false
-	if e, ok := errors.AsType[*providers.Error](err); ok && e.Held {
+	e, ok := errors.AsType[*providers.Error](err)
+	if ok && e.Held {
 		h.probe = up + max(e.RetryAfter, providers.MinPause)
 		return
 	}
-	if Failing(err) {
+	// The probe may need a right that charges do not: then it has at least arrived.
+	arrived := ok && e.Kind.OfAccount() && e.HTTP < 500 && !h.refused
+	if Failing(err) && !arrived {
 		h.vain++
 		h.At = up
 		h.probe = up + providers.Backoff(h.vain+1)

@@ -47,8 +47,12 @@ func TestOut(t *testing.T) {
 				t.Errorf("%v: out after one failure", tt.err)
 			}
 			b.Note("one", call, tt.err, time.Second)
-			if got := b.Out("one", time.Second); got != tt.want {
-				t.Errorf("twice %v: out is %v", tt.err, got)
+			want := tt.want
+			if e, ok := tt.err.(*providers.Error); ok && call == Ask && e.Kind.OfAccount() {
+				want = false
+			}
+			if got := b.Out("one", time.Second); got != want {
+				t.Errorf("twice %v (call %d): out is %v", tt.err, call, got)
 			}
 		}
 	}
@@ -113,6 +117,24 @@ func TestReturn(t *testing.T) {
 			t.Error("a probe that promised too much is believed twice")
 		}
 	})
+}
+
+// TestProbeThatMayNot: a probe that the account may not make brings a route back
+// that was out of reach, and not one whose account is refused.
+func TestProbeThatMayNot(t *testing.T) {
+	for kind, back := range map[providers.Kind]bool{providers.NotSent: true, providers.Auth: false} {
+		var b Board
+		b.Watch("one")
+		for range OutAfter {
+			b.Note("one", Create, failure(kind), 0)
+		}
+		at, _ := b.NextProbe()
+		b.Due(at)
+		b.Probed("one", &providers.Error{Kind: providers.Forbidden, HTTP: 403}, at)
+		if b.Out("one", at) == back {
+			t.Errorf("after %v: out is %v", kind, !back)
+		}
+	}
 }
 
 // TestRest: a provider that asks to be left alone is out for as long.

@@ -77,6 +77,9 @@ func (t *Terminal) heard(route string, err error) {
 		t.network = display.OK
 	case ok && (e.Kind == providers.NotSent || e.Kind == providers.Ambiguous):
 		t.network = display.Down
+		if t.anotherWay(route) {
+			t.network = display.Warn
+		}
 	default:
 		t.network = display.Warn
 	}

@@ -3,6 +3,7 @@ package terminal
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/ssg-safe/agent/charge"
 	"github.com/ssg-safe/agent/providers"
@@ -137,6 +138,16 @@ func (t *Terminal) noted(name string, f func()) {
 	case before && !after:
 		t.log.Info("route is back", "provider", name)
 	}
+}
+
+// anotherWay reports whether all merchants who use a provider have another one that
+// is not out.
+func (t *Terminal) anotherWay(than string) bool {
+	return !slices.ContainsFunc(t.cfg.Merchants, func(m charge.Merchant) bool {
+		return m.Uses(than) && !slices.ContainsFunc(m.Routes(), func(r charge.Route) bool {
+			return r.Provider != than && !t.board.Out(r.Provider, t.clock.Up())
+		})
+	})
 }
 
 // RouteStatus is a provider that some merchant uses.

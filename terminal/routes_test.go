@@ -225,6 +225,9 @@ func TestRouteIsOutAndBack(t *testing.T) {
 		if err != nil || len(s.Routes) != 2 || !s.Routes[0].Out || s.Routes[0].Why != "not_sent" || s.Routes[1].Out {
 			r.Errorf("status %+v, %v", s.Routes, err)
 		}
+		if s.Network == display.Down {
+			r.Error("the network is called down while charges are made")
+		}
 		first.mu.Lock()
 		first.probe = nil
 		first.mu.Unlock()
