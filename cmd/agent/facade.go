@@ -13,7 +13,6 @@ import (
 	"github.com/ssg-safe/agent/internal/config"
 	"github.com/ssg-safe/agent/localapi"
 	"github.com/ssg-safe/agent/localapi/facade"
-	"github.com/ssg-safe/agent/providers/basspago"
 	"github.com/ssg-safe/agent/zone"
 )
 
@@ -136,13 +135,14 @@ func (c FacadeConfig) validate(ps *problems, all Config) {
 		}
 		m, known := all.Merchant(cl.Merchant)
 		p, _ := all.Provider(m.Provider)
+		kind, _ := familyOf(p.Type)
 		switch {
 		case cl.Merchant == "": // the schema's business
 		case !known:
 			ps.fail(at+".merchant", "there is no such merchant", "write the id of a [[merchant]]")
 		case m.PixKey == "":
 			ps.fail(at+".merchant", "has no pix_key, which the safe must send", "write the merchant's pix_key")
-		case p.Type == basspago.Name:
+		case kind.codeless:
 			ps.fail(at+".merchant", "is charged for by a provider without PIX codes, and a code is what a safe asks for", "name a merchant of another provider")
 		}
 	}

@@ -4,8 +4,38 @@ import (
 	"go/ast"
 	"os"
 	"regexp"
+	"strings"
 	"testing"
 )
+
+// TestGuideQuotesCode: the Go code in docs/adding-a-provider.md stands in the file
+// that its first line names, line by line, in that order; comments may be left out.
+func TestGuideQuotesCode(t *testing.T) {
+	raw, err := os.ReadFile(root + "/docs/adding-a-provider.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	quotes := regexp.MustCompile("(?s)```go\n// (\\S+)\n(.*?)```").FindAllStringSubmatch(string(raw), -1)
+	if n := strings.Count(string(raw), "```go"); len(quotes) != n || n < 5 {
+		t.Fatalf("%d of %d pieces of code name their file", len(quotes), n)
+	}
+	for _, q := range quotes {
+		source, err := os.ReadFile(root + "/" + q[1])
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		rest := string(source)
+		for line := range strings.Lines(q[2]) {
+			_, after, found := strings.Cut(rest, strings.TrimRight(line, "\n")+"\n")
+			if !found {
+				t.Errorf("%s has no line, or not there:\n%s", q[1], line)
+				break
+			}
+			rest = after
+		}
+	}
+}
 
 // TestReliabilityNamesRealTests: what docs/reliability.md says was attacked has a
 // test of that name.
