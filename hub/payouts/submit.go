@@ -326,7 +326,7 @@ func (w *worker) late(ctx context.Context, r Record) error {
 			return err
 		}
 		return w.book.tell(tx, r, hub.AlarmPayout,
-			"nobody knows what became of this order: look at the provider's panel, then enter it: ssg-hub payout resolve "+string(r.ID))
+			"nobody knows what became of this order: look at the provider's panel, then enter it: ssg-hub "+string(r.Kind)+" resolve "+string(r.ID))
 	})
 }
 
