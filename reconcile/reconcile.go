@@ -254,6 +254,9 @@ type Report struct {
 	// Listed: the provider's own list was compared; else its answers about the
 	// ledger's charges, which tell of no others.
 	Listed bool `json:"listed"`
+	// Untimed are the payments that belong to no charge of the window and of which
+	// the provider does not say when they came: they may be of any time.
+	Untimed int `json:"untimed,omitempty"`
 	// Problem is why the comparison is not whole; "": it is.
 	Problem string `json:"problem,omitempty"`
 	Lines   []Line `json:"lines"`
@@ -312,7 +315,9 @@ func Compare(b Books) Report {
 		r.Lines = append(r.Lines, c.compare(&b.Charges[i])...)
 	}
 	for _, row := range loose {
-		if l, ok := c.stray(row); ok {
+		if row.paid() && row.At.IsZero() {
+			r.Untimed++
+		} else if l, ok := c.stray(row); ok {
 			r.Lines = append(r.Lines, l)
 		}
 	}
@@ -403,14 +408,29 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// tidy drops an answer without an end-to-end id where the list has the payment of
-// the same attempt with one.
+// tidy joins each answer with the list's row of the same payment, where either names
+// no end-to-end id: of the same attempt, and over no other amount.
 func tidy(rows []Row) []Row {
-	kept := slices.DeleteFunc(slices.Clone(rows), func(r Row) bool {
-		return r.answer && r.paid() && r.EndToEnd == "" && slices.ContainsFunc(rows, func(o Row) bool {
-			return o.paid() && o.EndToEnd != "" && o.Attempt == r.Attempt && (r.Amount == nil || o.Amount == nil || *r.Amount == *o.Amount)
+	kept := slices.Clone(rows)
+	for i := 0; i < len(kept); i++ {
+		a := kept[i]
+		if !a.answer || !a.paid() {
+			continue
+		}
+		j := slices.IndexFunc(kept, func(o Row) bool {
+			return !o.answer && o.paid() && o.Attempt == a.Attempt && (a.EndToEnd == "" || o.EndToEnd == "") &&
+				(a.Amount == nil || o.Amount == nil || *a.Amount == *o.Amount)
 		})
-	})
+		if j < 0 {
+			continue
+		}
+		o := &kept[j]
+		if o.EndToEnd = cmp.Or(o.EndToEnd, a.EndToEnd); o.Amount == nil {
+			o.Amount = a.Amount
+		}
+		kept = slices.Delete(kept, i, i+1)
+		i--
+	}
 	slices.SortStableFunc(kept, func(a, b Row) int {
 		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.EndToEnd, b.EndToEnd), cmp.Compare(a.ID, b.ID))
 	})
@@ -482,7 +502,7 @@ func ParseOwn(s string) (Key, bool) {
 // stray is the line of a payment that belongs to no charge of the ledger; false:
 // it is of another time, or no payment.
 func (c *comparison) stray(row Row) (Line, bool) {
-	if !row.paid() || !row.At.IsZero() && !c.Window.Holds(row.At) {
+	if !row.paid() || !c.Window.Holds(row.At) {
 		return Line{}, false
 	}
 	l := Line{Class: Unknown, Merchant: c.Merchant, Provider: c.Provider, Received: row.Amount, ID: row.ID, EndToEnd: row.EndToEnd, Word: row.Word, At: row.At}

@@ -149,6 +149,9 @@ func TestClasses(t *testing.T) {
 		{"the list says paid, the answer not yet", asked(books(one(), row(1, 1, "E1", 1000, yes),
 			reconcile.FromAnswer(key(1, 1), providers.Charge{ProviderID: theirs(1, 1), Status: no, Word: "x"})), ""), "status_conflict", 0},
 		{"another attempt, without an end-to-end id here", books([]reconcile.Charge{made(t, 1, 2, paid(1, 2, "", false))}, row(1, 1, "E1", 1000, yes)), "not_comparable double", 2},
+		{"the list has no amount and no end-to-end id, the answer the amount", asked(books(one(paid(1, 1, "", false)),
+			reconcile.Row{ID: "ref", Own: theirs(1, 1), Status: yes, At: start.Add(time.Hour)},
+			reconcile.FromAnswer(key(1, 1), providers.Charge{ProviderID: theirs(1, 1), Status: yes, Amount: new(money.Amount(1000))})), ""), "matched", 0},
 		{"same amount, same time, another charge", books([]reconcile.Charge{made(t, 1, 1, paid(1, 1, "E1", false)), made(t, 2, 1)}, row(1, 1, "E1", 1000, yes)), "matched open", 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -165,9 +168,21 @@ func TestClasses(t *testing.T) {
 	}
 }
 
+// What comes at no time that the provider tells is no difference of a window: a list
+// may be of all times.
+func TestUntimed(t *testing.T) {
+	r := row(1, 1, "E1", 1000, providers.StatusPaid)
+	stray := reconcile.Row{ID: "x", Status: providers.StatusPaid}
+	r.At = time.Time{}
+	got := reconcile.Compare(books([]reconcile.Charge{made(t, 1, 1, paid(1, 1, "E1", false))}, r, stray))
+	if classes(got) != "matched" || got.Untimed != 1 {
+		t.Errorf("lines %q, %d untimed", classes(got), got.Untimed)
+	}
+}
+
 func TestParseOwn(t *testing.T) {
 	own := string(id("T001", 1))
-	for s, want := range map[string]int{own: 0, own + "1": 1, own + "12": 12, own + "0": -1, own + "01": -1, own + "x": -1, own + "123": -1, own[1:]: -1, strings.ToLower(own): -1, "": -1} {
+	for s, want := range map[string]int{own: 0, own + "1": 1, own + "12": 12, own + "0": -1, own + "01": -1, own + "x": -1, own + "123": -1, own + "-1": -1, own[1:]: -1, strings.ToLower(own): -1, "": -1} {
 		k, ok := reconcile.ParseOwn(s)
 		if ok != (want >= 0) || ok && (k.Attempt != want || string(k.Charge) != own) {
 			t.Errorf("%q: %+v, %v", s, k, ok)

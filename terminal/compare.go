@@ -80,15 +80,18 @@ func gather(ctx context.Context, view viewer, route Route, b reconcile.Books) (r
 		b.Rows = append(b.Rows, reconcile.FromTransaction(t))
 	}
 	// Charges of another time whose money came in the window.
+	known := map[charge.ID]bool{}
+	for _, c := range b.Charges {
+		known[c.ID] = true
+	}
 	var named []charge.ID
 	for _, row := range b.Rows {
 		own, ok := reconcile.ParseOwn(row.Own)
-		if !ok || !strings.HasPrefix(string(own.Charge), b.Terminal) || !row.At.IsZero() && !b.Window.Holds(row.At) || slices.Contains(named, own.Charge) {
+		if !ok || known[own.Charge] || !strings.HasPrefix(string(own.Charge), b.Terminal) || !b.Window.Holds(row.At) {
 			continue
 		}
-		if !slices.ContainsFunc(b.Charges, func(c reconcile.Charge) bool { return c.ID == own.Charge }) {
-			named = append(named, own.Charge)
-		}
+		known[own.Charge] = true
+		named = append(named, own.Charge)
 	}
 	err = view(func(tx *bbolt.Tx) error {
 		more, err := chargesOf(tx, named, b.Provider)

@@ -258,9 +258,10 @@ func writeReports(w io.Writer, reports []reconcile.Report) error {
 			Provider string           `json:"provider"`
 			Window   reconcile.Window `json:"window"`
 			Listed   bool             `json:"listed"`
+			Untimed  int              `json:"untimed,omitempty"`
 			Problem  string           `json:"problem,omitempty"`
 			Agrees   bool             `json:"agrees"`
-		}{"provider", r.Provider, r.Window, r.Listed, r.Problem, r.Agrees()})
+		}{"provider", r.Provider, r.Window, r.Listed, r.Untimed, r.Problem, r.Agrees()})
 		if err != nil {
 			return err
 		}
@@ -332,6 +333,9 @@ func (o *reconcileOptions) tabulate(w io.Writer, reports []reconcile.Report, zon
 		}
 		const layout = "2006-01-02 15:04"
 		fmt.Fprintf(w, "%s  %s to %s  by %s\n", r.Provider, r.Window.From.In(zone).Format(layout), r.Window.To.In(zone).Format(layout), how)
+		if r.Untimed > 0 {
+			fmt.Fprintf(w, "%d payments of no charge of this time are not compared: the provider does not say when they came\n", r.Untimed)
+		}
 		if r.Problem != "" {
 			fmt.Fprintf(w, "not whole: %s\n", r.Problem)
 		}

@@ -379,6 +379,26 @@ func TestReconcileSSG(t *testing.T) {
 	})
 }
 
+// TestReconcileOthers: every family of providers, as the demo opens its simulator: a
+// charge paid while the agent was down, and one paid late.
+func TestReconcileOthers(t *testing.T) {
+	for _, kind := range families {
+		t.Run(kind.name, func(t *testing.T) {
+			inShop(t, kind, func() (shopSim, error) {
+				sim, err := kind.sim.open(simOptions{locationHost: kind.sim.locationHost})
+				if err != nil {
+					return nil, err
+				}
+				return sim.(shopSim), nil
+			}, func(s *shop) {
+				down, late := s.downAndLate()
+				s.pass(2 * time.Hour)
+				s.wants(map[charge.ID]string{down: "paid: matched", late: "paid: late"})
+			})
+		})
+	}
+}
+
 // TestReconcileSchedules lives through random days at a bank: charges, payments in
 // time and late, twice, of other amounts, restarts, and trouble on the line. In the
 // end every payment of the bank's ledger is on exactly one line, and both sides have
