@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -134,15 +135,18 @@ func (c FacadeConfig) validate(ps *problems, all Config) {
 			ps.fail(at+".account_id", "is not a UUID", "write 8-4-4-4-12 hexadecimal digits: uuidgen")
 		}
 		m, known := all.Merchant(cl.Merchant)
-		p, _ := all.Provider(m.Provider)
-		kind, _ := familyOf(p.Type)
+		codeless := slices.ContainsFunc(m.Ways(), func(w RouteConfig) bool {
+			p, _ := all.Provider(w.Provider)
+			kind, _ := familyOf(p.Type)
+			return kind.codeless
+		})
 		switch {
 		case cl.Merchant == "": // the schema's business
 		case !known:
 			ps.fail(at+".merchant", "there is no such merchant", "write the id of a [[merchant]]")
 		case m.PixKey == "":
 			ps.fail(at+".merchant", "has no pix_key, which the safe must send", "write the merchant's pix_key")
-		case kind.codeless:
+		case codeless:
 			ps.fail(at+".merchant", "is charged for by a provider without PIX codes, and a code is what a safe asks for", "name a merchant of another provider")
 		}
 	}
