@@ -74,6 +74,9 @@ func TestCodeless(t *testing.T) {
 		if v.Code != "" || !v.Codeless || v.Amount != 1234 || len(r.printer.ids()) != 0 {
 			r.Errorf("got %+v, slips %v", v, r.printer.ids())
 		}
+		if _, err := r.term.Reprint(r.Context(), id); !errors.Is(err, terminal.ErrNothingToPrint) {
+			r.Errorf("a copy of a code that is not there: got %v", err)
+		}
 		r.pass(3 * time.Second)
 		r.restart(false) // the token is remembered
 		r.shows(display.Elsewhere)
