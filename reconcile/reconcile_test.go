@@ -229,7 +229,6 @@ func draw(t *rapid.T) world {
 	pay := 0
 	for n := range rapid.IntRange(0, 6).Draw(t, "charges") {
 		attempts := rapid.IntRange(1, 3).Draw(t, "attempts")
-		facts := []charge.Fact{}
 		all := made(&testing.T{}, n, attempts)
 		if rapid.Bool().Draw(t, "ended") {
 			all.Charge = apply(t, all.Charge, ended(n))
@@ -243,7 +242,6 @@ func draw(t *rapid.T) world {
 			if rapid.IntRange(0, 3).Draw(t, "learnt") > 0 {
 				if f := all.Credit(evidence(n, a, e2e, amount)); f != nil {
 					all.Charge = apply(t, all.Charge, f)
-					facts = append(facts, f)
 				}
 			}
 		}
