@@ -125,6 +125,9 @@ func runCheck(ctx context.Context, o Options) (code int, report string, err erro
 		}
 		argv = []string{exe, "store-check"}
 	}
+	if o.Copy {
+		argv = append(argv[:len(argv):len(argv)], "--copy")
+	}
 	limited, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	var stdout, stderr evidence

@@ -29,8 +29,9 @@ import (
 const childEnv = "STORE_TEST_CHILD"
 
 func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == "store-check" {
-		o := fullOptions(os.Args[2])
+	if len(os.Args) > 2 && os.Args[1] == "store-check" {
+		o := fullOptions(os.Args[len(os.Args)-1])
+		o.Copy = os.Args[2] == "--copy"
 		switch os.Getenv(childEnv) {
 		case "verify-crashes":
 			o.Verify = func(*bbolt.Tx) error {

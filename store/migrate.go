@@ -46,7 +46,7 @@ func checkRecord(tx *bbolt.Tx, o Options) (int, error) {
 	if b == nil || len(b.Get(keyVersion)) != 8 || len(b.Get(keySize)) != 8 {
 		return 0, fmt.Errorf("open store %s: %w: it has no record of its own", o.Path, ErrCorrupt)
 	}
-	if want, got := binary.BigEndian.Uint64(b.Get(keySize)), fileSize(o.Path); uint64(got) < want {
+	if want, got := binary.BigEndian.Uint64(b.Get(keySize)), fileSize(o.Path); !o.Copy && uint64(got) < want {
 		return 0, fmt.Errorf("open store %s: %w: it has %d of %d bytes", o.Path, ErrCorrupt, got, want)
 	}
 	have := binary.BigEndian.Uint64(b.Get(keyVersion))

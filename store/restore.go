@@ -16,14 +16,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// BackupFile writes a consistent copy of the store to a new file, flushed, and
-// reads it back: what is there under that name at the end can be restored.
-// Errors: fs.ErrExist, ErrCorrupt (what was written cannot be read).
-func (s *Store) BackupFile(path string) error { return SaveBackup(path, s.Backup) }
-
-// SaveBackup is [Store.BackupFile] of a store that another process holds: write
-// writes what that one's [Store.Backup] wrote.
-func SaveBackup(path string, write func(io.Writer) error) (err error) {
+// SaveBackup makes a new file of what write writes, which is what [Store.Backup]
+// wrote, here or in another process. It is flushed, and examined as by [Examine] with
+// the store's options: what is there under that name at the end can be restored.
+// Errors: fs.ErrExist, ErrCorrupt (of the copy, and so perhaps of the store), Examine's.
+func SaveBackup(ctx context.Context, o Options, path string, write func(io.Writer) error) (err error) {
 	if _, err := os.Lstat(path); err == nil {
 		return fmt.Errorf("back up store: %s: %w", path, fs.ErrExist)
 	}
@@ -40,8 +37,9 @@ func SaveBackup(path string, write func(io.Writer) error) (err error) {
 	if err := errors.Join(write(f), f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if _, err := recordedSize(temp); err != nil {
-		return fmt.Errorf("back up store: read it back: %w", err)
+	o.Path, o.Copy = temp, true
+	if err := Examine(ctx, o); err != nil {
+		return fmt.Errorf("back up store: the copy cannot be restored: %w", err)
 	}
 	if err := os.Rename(temp, path); err != nil {
 		return fmt.Errorf("back up store: %w", err)
@@ -49,7 +47,7 @@ func SaveBackup(path string, write func(io.Writer) error) (err error) {
 	return syncDir(path)
 }
 
-// Restore makes the store of a backup: a file that [Store.BackupFile] wrote, or
+// Restore makes the store of a backup: a file that [SaveBackup] made, or
 // a copy of a closed store. The copy is filled to its full size, examined as by
 // [BootCheck] and migrated; then change is committed to it, which must make it
 // fit to go on (a new epoch). Only then it gets the store's name, and a

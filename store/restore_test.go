@@ -22,7 +22,7 @@ func backedUp(t *testing.T) (o store.Options, backup string) {
 	o = filled(t, 20)
 	backup = filepath.Join(t.TempDir(), "backup.db")
 	s, stop := storetest.Start(t, o)
-	if err := s.BackupFile(backup); err != nil {
+	if err := store.SaveBackup(t.Context(), o, backup, s.Backup); err != nil {
 		t.Fatal(err)
 	}
 	for i := 20; i < 30; i++ {
@@ -30,7 +30,7 @@ func backedUp(t *testing.T) (o store.Options, backup string) {
 			t.Fatal(err)
 		}
 	}
-	if err := s.BackupFile(backup); !errors.Is(err, fs.ErrExist) {
+	if err := store.SaveBackup(t.Context(), o, backup, s.Backup); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("a second backup over the first: %v", err)
 	}
 	stop()

@@ -76,6 +76,9 @@ type Options struct {
 	// Check is the command that BootCheck runs, to which it appends Path; nil
 	// is this program with the argument "store-check".
 	Check []string
+	// Copy: the file is a backup, which is shorter than the store was. The command gets
+	// the argument "--copy" before the path.
+	Copy bool
 }
 
 func (o Options) log() *slog.Logger {

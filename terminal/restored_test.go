@@ -26,7 +26,7 @@ func TestRestored(t *testing.T) {
 		r.printer.set(func(p *paper) { p.ready = errors.New("cover open") })
 		id := r.begin()
 		backup := filepath.Join(r.TempDir(), "backup.db")
-		if err := r.store.BackupFile(backup); err != nil {
+		if err := store.SaveBackup(r.Context(), r.options(), backup, r.store.Backup); err != nil {
 			r.Fatal(err)
 		}
 		r.printer.set(func(p *paper) { p.ready = nil })
@@ -94,7 +94,7 @@ func TestRestoredReceiptIsACopy(t *testing.T) {
 		r.begin()
 		r.pass(10 * time.Second)
 		backup := filepath.Join(r.TempDir(), "backup.db")
-		if err := r.store.BackupFile(backup); err != nil {
+		if err := store.SaveBackup(r.Context(), r.options(), backup, r.store.Backup); err != nil {
 			r.Fatal(err)
 		}
 		r.stop()

@@ -103,14 +103,15 @@ func (o *closingOptions) alone(ctx context.Context, command string, r terminal.C
 	if err != nil {
 		return report, usageError{err}
 	}
-	open := store.OpenReadOnly
-	if r.Z {
-		open = store.Open
-	}
 	if m, ok := cfg.Merchant(r.Merchant); ok {
 		r.Merchant = m.ID
 	}
-	s, err := openStore(command, o.data, open)
+	var s *store.Store
+	if r.Z {
+		s, err = changeStore(ctx, command, o.data)
+	} else {
+		s, err = openStore(command, o.data, store.OpenReadOnly)
+	}
 	if err != nil {
 		return closing.Report{}, err
 	}

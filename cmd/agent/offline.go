@@ -198,7 +198,7 @@ func matchStatement(ctx context.Context, data string, m match) (kind string, err
 	if asked, err := askAgentFor(ctx, command, data, http.MethodPost, offlinePath, m, &done); asked {
 		return done.Kind, err
 	}
-	s, err := openStore(command, data, store.Open)
+	s, err := changeStore(ctx, command, data)
 	if err != nil {
 		return "", err
 	}

@@ -205,7 +205,7 @@ func settle(ctx context.Context, data string, how settlement, ids []uint64) ([]q
 	if asked, err := askAgentFor(ctx, command, data, http.MethodPost, "/v1/queue/"+how.verb, wanted, &done); asked {
 		return done.Jobs, err
 	}
-	s, err := openStore(command, data, store.Open)
+	s, err := changeStore(ctx, command, data)
 	if err != nil {
 		return nil, err
 	}

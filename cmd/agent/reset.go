@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,7 +16,6 @@ import (
 	"github.com/ssg-safe/agent/device"
 	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/queue"
-	"github.com/ssg-safe/agent/store"
 	"github.com/ssg-safe/agent/terminal"
 	"github.com/ssg-safe/agent/ticket"
 )
@@ -43,8 +43,8 @@ Exit codes: 0 done, 1 refused, not confirmed or failed, 2 wrong usage.`,
   ssg-agent store reset --data /var/lib/ssg-agent
   ssg-agent store reset --data /var/lib/ssg-agent --confirm 3f2a9c01`,
 		Args: noArgs,
-		RunE: func(*cobra.Command, []string) error {
-			aside, err := reset(*data, confirm)
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			aside, err := reset(cmd.Context(), *data, confirm)
 			if err != nil {
 				return err
 			}
@@ -57,9 +57,9 @@ Exit codes: 0 done, 1 refused, not confirmed or failed, 2 wrong usage.`,
 }
 
 // reset moves store and identity into a folder and returns that.
-func reset(data, confirm string) (aside string, err error) {
+func reset(ctx context.Context, data, confirm string) (aside string, err error) {
 	const command = "store reset"
-	s, err := openStore(command, data, store.Open)
+	s, err := changeStore(ctx, command, data)
 	if err != nil {
 		return "", err
 	}
@@ -111,7 +111,7 @@ func losses(tx *bbolt.Tx, head ledger.Head) (reasons []string, err error) {
 		return nil, err
 	}
 	if len(unclosed) > 0 {
-		add("the business day of %s is not closed: ssg-agent closing z --merchant NAME", some(unclosed))
+		add("the business day of %s is not closed: let the agent run, and close it: ssg-agent closing z --merchant NAME", some(unclosed))
 	}
 	charges, err := terminal.Unsettled(tx)
 	if err != nil {

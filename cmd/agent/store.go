@@ -41,8 +41,9 @@ func newBackupCmd(g *globals, data *string) *cobra.Command {
 		Use:   "backup --out FILE",
 		Short: "Write a consistent copy of the store",
 		Long: `Backup writes a consistent copy of the store to a new file, flushes it to the
-disk and reads it back. An agent that runs on the data writes it and goes on. It holds payers' data and payable codes as the store
-does: keep it as safe.
+disk and examines it: what cannot be restored is no backup, and is removed. An
+agent that runs on the data writes it and goes on. It holds payers' data and
+payable codes as the store does: keep it as safe.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 		Example: `  ssg-agent store backup --data /var/lib/ssg-agent --out /media/usb/store-2026-07-01.db`,
@@ -85,7 +86,7 @@ func backup(ctx context.Context, data, out string) (head string, err error) {
 			return err
 		})
 		if err == nil {
-			err = s.BackupFile(out)
+			err = store.SaveBackup(ctx, storeOptions(storePath(data), nil), out, s.Backup)
 		}
 		if err := errors.Join(err, s.Close()); err != nil {
 			return "", fmt.Errorf("%s: %w", command, err)
@@ -93,7 +94,7 @@ func backup(ctx context.Context, data, out string) (head string, err error) {
 		return head, nil
 	}
 	defer answer.Body.Close()
-	err = store.SaveBackup(out, func(w io.Writer) error {
+	err = store.SaveBackup(ctx, storeOptions(storePath(data), nil), out, func(w io.Writer) error {
 		_, err := io.Copy(w, answer.Body)
 		return err
 	})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -42,6 +43,42 @@ func TestStoreBackupAndRestore(t *testing.T) {
 	}
 	if _, out, _ := runMain(t, "queue", "list", "-d", dir); !strings.Contains(out, "waiting: 0") || !strings.Contains(out, "dead letters: 3") {
 		t.Errorf("queue:\n%s", out)
+	}
+}
+
+// TestDamagedStore: one changed digit in an entry, of which bbolt knows nothing. No
+// command builds upon it or calls a copy of it good.
+func TestDamagedStore(t *testing.T) {
+	dir, o := smallStore(t)
+	good, err := os.ReadFile(o.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := bytes.ReplaceAll(good, []byte(`"amount":1050`), []byte(`"amount":1051`))
+	if bytes.Equal(damaged, good) {
+		t.Fatal("there is no such entry")
+	}
+	if err := os.WriteFile(o.Path, damaged, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	backup := filepath.Join(t.TempDir(), "backup.db")
+	for _, args := range [][]string{
+		{"store", "backup", "--out", backup},
+		{"store", "reset"},
+		{"queue", "drop", "--dead"},
+		{"tickets", "close", "T1", "--by", "ana", "--how", "refunded"},
+		{"offline", "match", "T1", "--amount", "1.00", "--e2e", "E00000000202601021504abcdefghijk", "--by", "ana", "--second", "bia"},
+	} {
+		code, out, errs := runMain(t, append(args, "--data", dir)...)
+		if code != 1 || out != "" || !strings.Contains(errs, "damaged") {
+			t.Errorf("%v: exit %d, %s%s", args, code, out, errs)
+		}
+	}
+	if now, err := os.ReadFile(o.Path); err != nil || !bytes.Equal(now, damaged) {
+		t.Errorf("the store was changed (%v)", err)
+	}
+	if left, err := filepath.Glob(backup + "*"); err != nil || left != nil {
+		t.Errorf("a backup is left: %v %v", left, err)
 	}
 }
 

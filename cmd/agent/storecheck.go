@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,16 +15,21 @@ import (
 )
 
 func newStoreCheckCmd(*globals) *cobra.Command {
-	return &cobra.Command{
+	var backup bool
+	cmd := &cobra.Command{
 		Use:    "store-check PATH",
 		Short:  "Check a store file in a process of its own",
 		Hidden: true,
 		Args:   cobra.ExactArgs(1),
 		Run: func(_ *cobra.Command, args []string) {
 			// The exit codes are those that store.BootCheck expects.
-			os.Exit(store.BootCheckChild(storeOptions(args[0], nil)))
+			o := storeOptions(args[0], nil)
+			o.Copy = backup
+			os.Exit(store.BootCheckChild(o))
 		},
 	}
+	cmd.Flags().BoolVar(&backup, "copy", false, "the file is a backup")
+	return cmd
 }
 
 // dataFlag adds --data, the directory of an agent's data.
@@ -59,6 +65,18 @@ func openStore(command, data string, open func(store.Options) (*store.Store, err
 		return nil, fmt.Errorf("%s: %w", command, err)
 	}
 	return s, nil
+}
+
+// changeStore is openStore for a command that writes. It examines the store first, as
+// an agent's start does: on a damaged one bbolt can take the process down, and nothing
+// is to be built upon damage.
+func changeStore(ctx context.Context, command, data string) (*store.Store, error) {
+	return openStore(command, data, func(o store.Options) (*store.Store, error) {
+		if err := store.Examine(ctx, o); err != nil {
+			return nil, err
+		}
+		return store.Open(o)
+	})
 }
 
 // stampOf is the time by a clock, as entries have it.

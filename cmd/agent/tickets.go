@@ -175,7 +175,7 @@ Exit codes: 0 recorded, 1 failed, 2 wrong usage.`,
 
 // closeTicket does it in the store of a terminal that does not run.
 func closeTicket(ctx context.Context, data, id, by string, how ticket.How) (closed ticket.Ticket, err error) {
-	s, err := openStore("tickets close", data, store.Open)
+	s, err := changeStore(ctx, "tickets close", data)
 	if err != nil {
 		return closed, err
 	}
