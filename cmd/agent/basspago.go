@@ -22,8 +22,9 @@ type BasspagoConfig struct {
 	// HMAC with SHA-512 of the public key, the first 72 digits of that, or literal,
 	// where client_secret is the Encrypted-Security-Code itself.
 	Signature string `toml:"signature" default:"hmac_sha512_hex" oneof:"hmac_sha512_hex hmac_sha512_hex_trunc72 literal"`
-	// The product that checkouts are for: its id, and its name, which the payer reads.
-	ProductID   string `toml:"product_id" default:"terminal" max:"64"`
+	// The id of the product that checkouts are for.
+	ProductID string `toml:"product_id" default:"terminal" max:"64"`
+	// The name of that product, which the payer reads.
 	ProductName string `toml:"product_name" default:"Pagamento no terminal" max:"140"`
 	// How the agent names itself to the provider.
 	UserAgent string `toml:"user_agent" default:"ssg-agent" max:"64"`
