@@ -36,12 +36,13 @@ var bspayFamily = family{
 	own:   func(p ProviderConfig) bool { return p.Bspay != nil },
 	check: checkBspay,
 	sim: simulation{
-		rules: bspaysim.Vocabulary(), modes: []string{"conflict", "ignore-filters", "bare-rows", modeFunded}, tokenLife: time.Hour,
+		rules: bspaysim.Vocabulary(), modes: []string{"conflict", "ignore-filters", "bare-rows", "many-logins", modeFunded}, tokenLife: time.Hour,
 		open: func(o simOptions) (simulator, error) {
 			return bspaysim.New(bspaysim.Options{
 				Dir: o.dir, Seed: o.seed, PayAfter: o.payAfter, PayFraction: o.payFraction, TokenLife: o.tokenLife,
 				LocationHost: o.locationHost, PayeeName: o.payee, Faults: o.faults, Logger: o.log, SettleAfter: simSettleAfter, Balance: o.balance(),
 				Conflict: o.mode("conflict"), IgnoreFilters: o.mode("ignore-filters"), BareRows: o.mode("bare-rows"),
+				ManyLogins: o.mode("many-logins"),
 			})
 		},
 		clientID: bspaysim.DefaultClientID, clientSecret: bspaysim.DefaultClientSecret, locationHost: bspaysim.DefaultLocationHost,

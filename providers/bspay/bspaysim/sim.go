@@ -124,6 +124,8 @@ type Options struct {
 	// transaction; IgnoreFilters lists what was not asked for; BareRows leaves
 	// codes and expiry out of the list.
 	Conflict, IgnoreFilters, BareRows bool
+	// ManyLogins: as many logins as anybody likes, instead of 30 a minute.
+	ManyLogins bool
 	// Faults is the script at the start.
 	Faults []simkit.Rule
 	// Logger: nil discards.

@@ -182,6 +182,12 @@ func TestLogins(t *testing.T) {
 		if status, _ := c.login(DefaultClientID, DefaultClientSecret); status != 200 {
 			t.Errorf("a minute later: got %d, want 200", status)
 		}
+		c.sim = open(t, Options{ManyLogins: true})
+		for i := range 31 {
+			if status, _ := c.login(DefaultClientID, DefaultClientSecret); status != 200 {
+				t.Errorf("login %d without the limit: got %d, want 200", i+1, status)
+			}
+		}
 	})
 }
 
