@@ -68,12 +68,15 @@ func Backoff(n int) time.Duration {
 	return MinPause + rand.N(bound-MinPause+1)
 }
 
+// HeldByRate is the code of a request that its turn would have come too late for.
+const HeldByRate = "rate_limit"
+
 // Held is the error of a transport that sent nothing, by a policy of its own.
 // [HTTP.Do] makes an [*Error] of it, with Held set.
 type Held struct {
 	// Kind is NotSent, Rate or Unavailable.
 	Kind  Kind
-	Code  string        // "rate_limit", "retry_after", "retry_budget", "breaker_open"
+	Code  string        // [HeldByRate], "retry_after", "retry_budget", "breaker_open"
 	After time.Duration // when it may be tried again; 0: not known
 	Why   string        // for operators
 }

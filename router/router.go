@@ -104,7 +104,8 @@ func Failing(err error) bool {
 func (b *Board) Note(provider string, call Call, err error, up time.Duration) {
 	h := b.of(provider)
 	e, ok := errors.AsType[*providers.Error](err)
-	if ok && (e.Kind == providers.Rate || e.Kind == providers.Unavailable) {
+	crowded := ok && call == Ask && e.Held && e.Code == providers.HeldByRate // polls have but a share
+	if ok && !crowded && (e.Kind == providers.Rate || e.Kind == providers.Unavailable) {
 		h.rest = max(h.rest, up+e.RetryAfter)
 	}
 	switch {

@@ -144,6 +144,17 @@ func TestRest(t *testing.T) {
 	if !b.Out("one", time.Minute-1) || b.Out("one", time.Minute) {
 		t.Error("it is not left alone for a minute")
 	}
+	// Polls have a share of the requests, and say nothing about charges when it is
+	// used up; a charge whose own turn comes too late goes elsewhere.
+	held := &providers.Error{Kind: providers.Rate, Code: providers.HeldByRate, Held: true, RetryAfter: time.Minute}
+	b.Note("two", Ask, held, 0)
+	if b.Out("two", 0) {
+		t.Error("out because its polls wait for their turn")
+	}
+	b.Note("two", Create, held, 0)
+	if !b.Out("two", 0) {
+		t.Error("not out while charges wait for their turn")
+	}
 }
 
 // TestOrder: the order of preference, without those that are out, and without

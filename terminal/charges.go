@@ -434,7 +434,8 @@ func (t *Terminal) changed(l *live, cause error) {
 			}
 			if c.Late {
 				t.log.Warn("late payment: nothing was delivered for it", "charge", c.ID, "amount", c.Amount)
-				t.compareSoon(c.Route)
+				by, _ := c.Through()
+				t.compareSoon(by)
 			}
 		}
 	case charge.Expired, charge.Cancelled, charge.Failed:
@@ -452,7 +453,7 @@ func (t *Terminal) changed(l *live, cause error) {
 		if p.Mismatch || p.Extra {
 			t.log.Error("payment needs a person", "charge", c.ID, "amount", p.Amount, "extra", p.Extra, "mismatch", p.Mismatch)
 			t.observe(Event{Kind: PaymentOdd, Charge: c})
-			t.compareSoon(c.Route)
+			t.compareSoon(p.Evidence.Route)
 		}
 	}
 	l.watch.payments = len(c.Payments)

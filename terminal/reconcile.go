@@ -198,7 +198,7 @@ func (t *Terminal) compareSoon(route string) {
 	}
 }
 
-// compareOne asks about every attempt of one charge, on a hint: once in
+// compareOne asks about every attempt of one charge where it is, on a hint: once in
 // [compareUrgent] at most, whatever is hinted.
 func (t *Terminal) compareOne(id charge.ID) {
 	c, up := &t.compare, t.clock.Up()
@@ -209,13 +209,21 @@ func (t *Terminal) compareOne(id charge.ID) {
 	t.perform(t.asks, func(context.Context) input {
 		r, err := t.Record(id)
 		return func() {
-			if err != nil || t.cfg.Routes[r.Charge.Route] == nil || t.stopping {
+			if err != nil || t.stopping {
 				return // nobody's, or pruned
 			}
-			p := t.newPass(r.Charge.Route, reconcile.Window{From: r.Created, To: t.clock.Wall()})
-			p.only, p.books.Listed = id, false
-			p.books.Charges = []reconcile.Charge{{Charge: r.Charge, Made: r.Created}}
-			c.asked = append(c.asked, p)
+			asked := map[string]bool{}
+			for _, a := range r.Charge.Attempts {
+				name, _ := r.Charge.At(a.N)
+				if asked[name] || t.cfg.Routes[name] == nil {
+					continue
+				}
+				asked[name] = true
+				p := t.newPass(name, reconcile.Window{From: r.Created, To: t.clock.Wall()})
+				p.only, p.books.Listed = id, false
+				p.books.Charges = []reconcile.Charge{{Charge: r.Charge.By(name), Made: r.Created, Token: r.token}}
+				c.asked = append(c.asked, p)
+			}
 		}
 	})
 }

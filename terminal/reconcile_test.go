@@ -441,6 +441,58 @@ func TestReconcileHint(t *testing.T) {
 	})
 }
 
+// A hint about a charge that went by several routes asks each provider about its own
+// attempts, and money that is late is a ticket soon, whichever route it came by.
+func TestReconcileFailOver(t *testing.T) {
+	for _, hinted := range []bool{true, false} {
+		routes(t, func(r *rig, first *second) {
+			edit := r.edit
+			r.stop()
+			r.edit = func(c *terminal.Config) {
+				edit(c)
+				c.Reconcile = terminal.Reconcile{Days: 7, Owner: "finance", Deadline: 72 * time.Hour}
+			}
+			r.start()
+			first.create = func(_ context.Context, in providers.Intent) (providers.Charge, error) {
+				return providers.Charge{ProviderID: "orphan-" + in.ID}, &providers.Error{Kind: providers.Ambiguous}
+			}
+			r.route.answer(providers.StatusExpired)
+			id := r.begin()
+			r.pass(4 * time.Minute) // the first comparison was made
+			if hinted {
+				r.pass(5 * time.Hour)
+			}
+			c := r.fold(id)
+			var mu sync.Mutex
+			asked := map[string]int{}
+			answer := func(name string, at *route, paid bool) {
+				at.on(func(_ context.Context, ref providers.Ref) (providers.Charge, error) {
+					mu.Lock()
+					defer mu.Unlock()
+					asked[name]++
+					if by, _ := c.At(ref.Attempt); by != name {
+						t.Errorf("%s was asked about attempt %d, which is at %s", name, ref.Attempt, by)
+					}
+					a := providers.Charge{ProviderID: ref.ProviderID, Status: providers.StatusExpired, Word: "X", Digest: "d"}
+					if paid {
+						a.Status, a.EndToEnd = providers.StatusPaid, "E1"
+					}
+					return a, nil
+				})
+			}
+			answer("first", first.route, false)
+			answer("fake", r.route, true)
+			if hinted {
+				r.term.Hint(id)
+			}
+			r.pass(2 * time.Minute)
+			if list := r.tickets(); asked["fake"] == 0 || hinted && asked["first"] == 0 || len(list) != 1 || list[0].Kind != "late" || list[0].Provider != "fake" {
+				t.Errorf("hinted %v: asked %v, tickets %+v", hinted, asked, list)
+			}
+		})
+	}
+}
+
 // many lists payments of nobody.
 func (l *lister) many(n int) {
 	amount := money.Amount(500)

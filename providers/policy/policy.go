@@ -231,7 +231,7 @@ func wait(ctx context.Context, l *pace.Limiter, room int) error {
 	if err == nil {
 		return nil
 	}
-	h := &providers.Held{Kind: providers.Rate, Code: "rate_limit", Why: "waiting for the request limit"}
+	h := &providers.Held{Kind: providers.Rate, Code: providers.HeldByRate, Why: "waiting for the request limit"}
 	if late, ok := errors.AsType[*pace.Late](err); ok {
 		h.After = late.After
 	}
