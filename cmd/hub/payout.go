@@ -209,7 +209,7 @@ hub's configuration, or cannot give money back, it becomes a ticket.
 With --json it prints one line {"event":"payout","payout","state","digest",…}.
 
 Exit codes: 0 it is recorded, 1 failed, 2 wrong usage.`,
-		Example: `  ssg-hub refund propose dq7m3x5zj2w4c6k8a P0010000000000000000000001 --provider banco --end-to-end E1823612020260101000000000000001A --amount 10.00 --by ana --key ~/ana.pem`,
+		Example: `  ssg-hub refund propose dq7m3x5zj2w4c6k8a P0010000000000000000000001 --provider banco --end-to-end E182361202026010100000000000001A --amount 10.00 --by ana --key ~/ana.pem`,
 		Args:    exactArgs(2, "the terminal's name and the charge's id"),
 	}
 	jsonFlag(cmd, &asJSON)
@@ -293,7 +293,7 @@ look at the provider's panel and statement. Whoever proposed it may not.
 With --json it prints one line {"event":"payout","payout","state",…}.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.`,
-		Example: "  ssg-hub " + verb(kind) + ` resolve HUB001JDQXM3T5001ZK3V9Q7A --state settled --end-to-end E1823612020260101000000000000001A --reason "bank statement of 2 January" --by bia --key ~/bia.pem`,
+		Example: "  ssg-hub " + verb(kind) + ` resolve HUB001JDQXM3T5001ZK3V9Q7A --state settled --end-to-end E182361202026010100000000000001A --reason "bank statement of 2 January" --by bia --key ~/bia.pem`,
 		Args:    oneArg("the id that list shows"),
 	}
 	jsonFlag(cmd, &asJSON)
