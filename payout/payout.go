@@ -96,12 +96,13 @@ func (s State) out() bool { return s != Rejected && s != Failed && s != Returned
 
 // Intent is what is proposed. It holds nothing personal.
 type Intent struct {
-	ID       ID           `json:"payout"`
-	Kind     Kind         `json:"kind"`
-	Merchant string       `json:"merchant"`
-	Route    string       `json:"route"`
-	Account  string       `json:"account,omitempty"`
-	Amount   money.Amount `json:"amount"`
+	ID       ID     `json:"payout"`
+	Kind     Kind   `json:"kind"`
+	Merchant string `json:"merchant"`
+	Route    string `json:"route"`
+	// Account is which account at the route's provider it leaves; empty: not said.
+	Account string       `json:"account,omitempty"`
+	Amount  money.Amount `json:"amount"`
 	// Charge and EndToEnd name the payment that a refund gives back.
 	Charge   string `json:"charge,omitempty"`
 	EndToEnd string `json:"end_to_end,omitempty"`

@@ -249,3 +249,22 @@ func TestServeRefuses(t *testing.T) {
 		t.Errorf("an agent's configuration: exit code %d, %.300q", code, stderr)
 	}
 }
+
+// TestAccounts: an account is its type, its host and whose it is, not what it is called.
+func TestAccounts(t *testing.T) {
+	one := ProviderConfig{Name: "conta", Type: "bspay", URL: "https://api.example.com", ClientID: "hub-1"}
+	same := one
+	same.Name, same.URL = "banco", one.URL+"/"
+	if one.account() != same.account() {
+		t.Error("a name makes another account")
+	}
+	for name, change := range map[string]func(*ProviderConfig){
+		"type": func(p *ProviderConfig) { p.Type = "bspaybr" }, "url": func(p *ProviderConfig) { p.URL = "https://sandbox.example.com" },
+		"client_id": func(p *ProviderConfig) { p.ClientID = "hub-2" },
+	} {
+		other := one
+		if change(&other); other.account() == one.account() {
+			t.Errorf("another %s is the same account", name)
+		}
+	}
+}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -152,6 +154,12 @@ func (p ProviderConfig) field(name string) string {
 	return name
 }
 
+// account tells this account from any other that may get its name.
+func (p ProviderConfig) account() string {
+	sum := sha256.Sum256([]byte(strings.TrimRight(p.URL, "/") + "\n" + p.ClientID))
+	return p.Type + "-" + hex.EncodeToString(sum[:8])
+}
+
 // joined takes an error of errors.Join apart.
 func joined(err error) []error {
 	if many, ok := err.(interface{ Unwrap() []error }); ok {
@@ -163,7 +171,7 @@ func joined(err error) []error {
 // route makes the account's clients. It sends nothing.
 func (p ProviderConfig) route(log *slog.Logger) (payouts.Route, error) {
 	r := payouts.Route{
-		Name: p.Name, Merchant: p.Merchant, PerPayout: p.MaxPayout, PerDay: p.MaxDay, TwoFrom: p.TwoApproversFrom, PersonAfter: p.PersonAfter,
+		Name: p.Name, Merchant: p.Merchant, Account: p.account(), PerPayout: p.MaxPayout, PerDay: p.MaxDay, TwoFrom: p.TwoApproversFrom, PersonAfter: p.PersonAfter,
 	}
 	log = log.With("provider", p.Name)
 	limits, way := policy.New(p.RequestsPerSecond, log), providers.NewTransport(nil)

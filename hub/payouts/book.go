@@ -24,6 +24,9 @@ type Route struct {
 	Name string
 	// Merchant is whose account it is.
 	Merchant string
+	// Account is which account it is, whatever its name: what was proposed for another
+	// is neither sent nor asked about here. Empty: whichever has the name.
+	Account  string
 	Sender   payout.Sender
 	Refunder payout.Refunder
 	// Resend says that the provider takes our id of a payout as its own
@@ -66,7 +69,7 @@ type Book struct {
 	routes    map[string]*account
 	operators map[string]Operator
 	keep      time.Duration
-	mark      mark
+	mark      *mark
 	log       *slog.Logger
 }
 
@@ -79,6 +82,10 @@ type account struct {
 	hints map[hint]bool
 }
 
+// foreign reports whether a payout was proposed for another account than the route is
+// now. Of one that does not say for which, nobody knows.
+func (a *account) foreign(r Record) bool { return r.Account != "" && r.Account != a.Account }
+
 // hint says that something happened to a payout, which the provider may have under
 // the id theirs.
 type hint struct {
@@ -90,7 +97,7 @@ type hint struct {
 // has forgotten the end of, and made every payout that was being submitted unknown. Errors: ErrBroken, those of the store, and what is
 // wrong with the options.
 func Open(ctx context.Context, o Options) (*Book, error) {
-	b := &Book{store: o.Store, routes: map[string]*account{}, operators: map[string]Operator{}, keep: o.Keep, mark: mark(o.Mark), log: o.Logger}
+	b := &Book{store: o.Store, routes: map[string]*account{}, operators: map[string]Operator{}, keep: o.Keep, mark: &mark{path: o.Mark}, log: o.Logger}
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
 	}
@@ -261,7 +268,23 @@ func (b *Book) Do(ctx context.Context, signed string) (Record, error) {
 	}
 	b.log.Info("payout", "do", string(s.Do), "payout", r.ID, "by", s.By, "state", string(r.State), "amount", r.Amount)
 	b.wake(r.Route)
+	if r.Manual && r.State == payout.Unknown {
+		return r, b.marked(ctx)
+	}
 	return r, nil
+}
+
+// marked has the mark say that the newest fact is not to be forgotten.
+func (b *Book) marked(ctx context.Context) error {
+	var newest head
+	err := b.store.View(ctx, func(tx hub.Tx) (err error) {
+		newest, err = get[head](tx, keyHead)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return b.mark.raise(newest.Seq)
 }
 
 // decide is the fact of an approval, a rejection or a testimony.
@@ -271,6 +294,9 @@ func (b *Book) decide(tx hub.Tx, r Record, s Statement) (payout.Fact, error) {
 		f, err := r.Approve(s.Digest, s.By, s.At)
 		if err != nil {
 			return nil, err
+		}
+		if a := b.routes[r.Route]; !r.Manual && (a == nil || a.foreign(r)) {
+			return nil, fmt.Errorf("%w: route %s is not configured any more, or is another account than the one it was proposed for: reject it, and propose anew", payout.ErrIntent, r.Route)
 		}
 		if len(r.ApprovedBy)+1 >= r.Approvers && r.Kind == payout.ToKey {
 			err = b.limits(tx, r)
@@ -288,10 +314,7 @@ var ErrLimit = errors.New("above the route's limit")
 // limits looks at a payout that is to be approved.
 func (b *Book) limits(tx hub.Tx, r Record) error {
 	a := b.routes[r.Route]
-	switch {
-	case a == nil:
-		return fmt.Errorf("%w: route %s is not configured any more", payout.ErrIntent, r.Route)
-	case r.Amount > a.PerPayout:
+	if r.Amount > a.PerPayout {
 		return fmt.Errorf("%w: R$ %s, and one payout may send R$ %s (max_payout)", ErrLimit, r.Amount, a.PerPayout)
 	}
 	sum := r.Amount
@@ -299,9 +322,9 @@ func (b *Book) limits(tx hub.Tx, r Record) error {
 		if err != nil {
 			return err
 		}
-		amount, err := get[money.Amount](tx, row.Key)
-		if err == nil {
-			sum, err = sum.Add(amount)
+		other, err := Get(tx, lastPart(row.Key))
+		if err == nil && other.Kind == payout.ToKey {
+			sum, err = sum.Add(other.Amount)
 		}
 		if err != nil {
 			return err
@@ -321,7 +344,7 @@ func (b *Book) propose(tx hub.Tx, s Statement, signed string, paid payment) (Rec
 	}
 	a := b.routes[s.Route]
 	if a != nil {
-		in.Merchant, in.Resend = a.Merchant, a.Resend
+		in.Merchant, in.Account, in.Resend = a.Merchant, a.Account, a.Resend
 		if s.Amount < a.TwoFrom {
 			in.Approvers = 1
 		}

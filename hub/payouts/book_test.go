@@ -295,3 +295,51 @@ func FuzzStatement(f *testing.F) {
 		}
 	})
 }
+
+// TestStatementsSayNoMore: what a decision has no use for is refused when it is handed
+// in: once recorded, it would be an entry that no start of the hub takes any more.
+func TestStatementsSayNoMore(t *testing.T) {
+	d := &disk{rows: map[string][]byte{}}
+	b := newBook(t, d, bankAccount())
+	r := b.must(t, sign(t, "ana", proposal(1, 100)))
+	for name, s := range map[string]Statement{
+		"an approval with a reason":  {Do: Approve, Payout: r.ID, Digest: r.Digest, Reason: "fine"},
+		"an approval with an amount": {Do: Approve, Payout: r.ID, Digest: r.Digest, Amount: 1},
+		"a rejection with a state":   {Do: Reject, Payout: r.ID, Reason: "twice", State: payout.Failed},
+		"a testimony with a route":   {Do: Resolve, Payout: r.ID, State: payout.Failed, Document: "extrato", Reason: "seen", Route: "conta"},
+		"a proposal with a digest":   {Do: Propose, Payout: idOf(2), Kind: payout.ToKey, Route: "conta", Amount: 1, Key: personalKey, Salt: "0123456789abcdef", Digest: r.Digest},
+	} {
+		s.V, s.By, s.At = 1, "bia", time.Now().UTC()
+		body, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signed := b64.EncodeToString(body) + "." + b64.EncodeToString(ed25519.Sign(keyOf("bia"), append([]byte(domain), body...)))
+		if _, err := b.Do(t.Context(), signed); !errors.Is(err, ErrStatement) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := verify(d); err != nil {
+			t.Fatalf("%s: the hub starts no more: %v", name, err)
+		}
+	}
+}
+
+// TestRefundsHaveNoDay: refunds that a person makes at the account's provider take
+// nothing of what payouts of the day may send.
+func TestRefundsHaveNoDay(t *testing.T) {
+	w := newWorld(t, nil, "")
+	w.sold("C1", "E182361202026010100000000000001A", 9999)
+	b := newBook(t, w.disk, bankAccount())
+	back := Statement{
+		Do: Propose, Payout: idOf(1), Kind: payout.Refund, Route: "conta", Amount: 9999, Salt: "0123456789abcdef",
+		Device: "kiosk-1", Charge: "C1", EndToEnd: "E182361202026010100000000000001A",
+	}
+	for _, s := range []Statement{back, proposal(2, 10000)} {
+		r := b.must(t, sign(t, "ana", s))
+		b.must(t, sign(t, "bia", Statement{Do: Approve, Payout: r.ID, Digest: r.Digest}))
+		r = b.must(t, sign(t, "caio", Statement{Do: Approve, Payout: r.ID, Digest: r.Digest}))
+		if r.State == payout.Proposed {
+			t.Errorf("got %+v", r)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ssg-safe/agent/fleet/wire"
@@ -21,16 +22,24 @@ import (
 const restoredBy = "hub"
 
 // mark is a file beside the store with the number of the newest fact before which an
-// order was sent. A store that ends below it is an older copy: it has forgotten orders
-// that were sent. Empty: there is none.
-type mark string
+// order was sent, or a person was told to. A store that ends below it is an older copy: it
+// has forgotten orders that were sent. Without a path there is none.
+// It is safe for concurrent use.
+type mark struct {
+	path string
+
+	mu     sync.Mutex // guards the file and newest
+	newest uint64     // what the file holds
+}
 
 // read returns 0 where there is no file.
-func (m mark) read() (uint64, error) {
-	if m == "" {
+func (m *mark) read() (uint64, error) {
+	if m.path == "" {
 		return 0, nil
 	}
-	text, err := os.ReadFile(string(m))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	text, err := os.ReadFile(m.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
@@ -39,17 +48,35 @@ func (m mark) read() (uint64, error) {
 	}
 	seq, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("mark of payouts: %s holds no number: compare the payouts with the providers' statements, then remove it", m)
+		return 0, fmt.Errorf("mark of payouts: %s holds no number: compare the payouts with the providers' statements, then remove it", m.path)
 	}
+	m.newest = seq
 	return seq, nil
 }
 
-// write replaces the file, durably.
-func (m mark) write(seq uint64) error {
-	if m == "" {
+// raise writes a number, durably, unless a higher one is there: routes send at the same
+// time, and whoever comes late with an older number must not forget the other's order.
+func (m *mark) raise(seq uint64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if seq <= m.newest {
 		return nil
 	}
-	dir := filepath.Dir(string(m))
+	return m.replace(seq)
+}
+
+// set writes a number, durably, whatever is there.
+func (m *mark) set(seq uint64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.replace(seq)
+}
+
+func (m *mark) replace(seq uint64) error {
+	if m.path == "" {
+		return nil
+	}
+	dir := filepath.Dir(m.path)
 	tmp, err := os.CreateTemp(dir, ".mark-*")
 	if err != nil {
 		return fmt.Errorf("mark of payouts: %w", err)
@@ -57,7 +84,7 @@ func (m mark) write(seq uint64) error {
 	defer os.Remove(tmp.Name()) //nolint:errcheck // it has its name by then
 	_, err = fmt.Fprintln(tmp, seq)
 	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err == nil {
-		err = os.Rename(tmp.Name(), string(m))
+		err = os.Rename(tmp.Name(), m.path)
 	}
 	if err != nil {
 		return fmt.Errorf("mark of payouts: %w", err)
@@ -66,7 +93,10 @@ func (m mark) write(seq uint64) error {
 	if err != nil {
 		return fmt.Errorf("mark of payouts: %w", err)
 	}
-	return errors.Join(d.Sync(), d.Close())
+	if err = errors.Join(d.Sync(), d.Close()); err == nil {
+		m.newest = seq
+	}
+	return err
 }
 
 // restored ends what may have been sent after the copy of the store was made: all that
@@ -109,5 +139,5 @@ func (b *Book) restored(ctx context.Context, seen, newest uint64) error {
 		return err
 	}
 	b.log.Error("the store is older than the newest order: what was proposed is ended", "sent_at", seen, "newest", newest)
-	return b.mark.write(last)
+	return b.mark.set(last)
 }

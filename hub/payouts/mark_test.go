@@ -1,6 +1,8 @@
 package payouts
 
 import (
+	"context"
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
@@ -89,22 +91,136 @@ func TestRestored(t *testing.T) {
 }
 
 func TestMark(t *testing.T) {
-	m := mark(filepath.Join(t.TempDir(), "mark"))
+	m := &mark{path: filepath.Join(t.TempDir(), "mark")}
 	if seq, err := m.read(); seq != 0 || err != nil {
 		t.Errorf("nothing there: %d, %v", seq, err)
 	}
-	for _, want := range []uint64{1, 1 << 60, 7} {
-		if err := m.write(want); err != nil {
+	// Routes send at the same time: who comes late with an older number lowers nothing.
+	for _, s := range []struct{ seq, want uint64 }{{1, 1}, {1 << 60, 1 << 60}, {7, 1 << 60}} {
+		if err := m.raise(s.seq); err != nil {
 			t.Fatal(err)
 		}
-		if seq, err := m.read(); seq != want || err != nil {
-			t.Errorf("got %d (%v), want %d", seq, err, want)
+		if seq, err := m.read(); seq != s.want || err != nil {
+			t.Errorf("after %d: got %d (%v), want %d", s.seq, seq, err, s.want)
 		}
 	}
-	if err := os.WriteFile(string(m), []byte("x"), 0o600); err != nil {
+	if err := m.set(7); err != nil {
+		t.Fatal(err)
+	}
+	if seq, err := m.read(); seq != 7 || err != nil {
+		t.Errorf("got %d (%v), want 7", seq, err)
+	}
+	if err := os.WriteFile(m.path, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := m.read(); err == nil || !strings.Contains(err.Error(), "holds no number") {
 		t.Errorf("got %v", err)
 	}
+}
+
+// TestTicketsAreMarked: a refund that a person has been told to make is not forgotten
+// by a hub that is restored from a backup from before.
+func TestTicketsAreMarked(t *testing.T) {
+	w := newWorld(t, nil, "")
+	w.sold("C1", "E182361202026010100000000000001A", 100)
+	o := Options{Store: &process{disk: w.disk}, Operators: operators("ana", "bia", "caio"), Mark: filepath.Join(t.TempDir(), "payouts.mark")}
+	b := must(Open(t.Context(), o))
+	r := b.must(t, sign(t, "ana", Statement{
+		Do: Propose, Payout: idOf(1), Kind: payout.Refund, Route: "panel", Amount: 100, Salt: "0123456789abcdef",
+		Device: "kiosk-1", Charge: "C1", EndToEnd: "E182361202026010100000000000001A",
+	}))
+	backup := maps.Clone(w.disk.rows)
+	for _, by := range []string{"bia", "caio"} {
+		r = b.must(t, sign(t, by, Statement{Do: Approve, Payout: r.ID, Digest: r.Digest}))
+	}
+	if !r.Manual || r.State != payout.Unknown {
+		t.Fatalf("got %+v", r)
+	}
+	w.disk.rows = backup
+	must(Open(t.Context(), o))
+	if r := must(Get(&memoryTx{rows: w.disk.rows}, r.ID)); r.State != payout.Rejected {
+		t.Errorf("after the restore: %+v", r)
+	}
+}
+
+// stranger is an account that has never heard of an order, and counts what is sent.
+type stranger struct {
+	payout.Sender
+	sent, asked int
+	lost        bool // the answer to what is sent
+}
+
+func (s *stranger) SubmitPayout(context.Context, payout.Order) (payout.Answer, error) {
+	s.sent++
+	if s.lost {
+		return payout.Answer{}, &providers.Error{Provider: "x", Op: "payout", Kind: providers.Ambiguous}
+	}
+	return payout.Answer{State: payout.Settled, Digest: "d"}, nil
+}
+
+func (s *stranger) FindPayout(context.Context, payout.Ref) (payout.Answer, error) {
+	s.asked++
+	return payout.Answer{Digest: "d"}, &providers.Error{Provider: "x", Op: "find payout", Kind: providers.NotFound}
+}
+
+// TestAnotherAccount: what was sent from one account is neither asked about nor sent
+// again at another that has got its name: it would be paid twice.
+func TestAnotherAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{rows: map[string][]byte{}}
+		open := func(name string, s payout.Sender) (*Book, func()) {
+			r := bankAccount()
+			r.Account, r.Sender, r.Resend = name, s, true
+			b := newBook(t, d, r)
+			w := &worker{book: b, a: b.routes["conta"], began: time.Now(), known: map[payout.ID]*pace{}}
+			return b, func() {
+				if _, err := w.round(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		first := &stranger{lost: true}
+		b, round := open("one", first)
+		for n := range 2 {
+			b.must(t, sign(t, "ana", proposal(n, 100)))
+		}
+		approve := func(b *Book, n int) error {
+			r := must(Get(&memoryTx{rows: d.rows}, idOf(n)))
+			_, err := b.Do(t.Context(), sign(t, "bia", Statement{Do: Approve, Payout: r.ID, Digest: r.Digest}))
+			return err
+		}
+		if err := approve(b, 0); err != nil {
+			t.Fatal(err)
+		}
+		round()
+		if err := approve(b, 1); err != nil { // and the hub is stopped before it sends it
+			t.Fatal(err)
+		}
+		second := &stranger{}
+		b, round = open("two", second)
+		for range 60 {
+			round()
+			time.Sleep(time.Minute)
+		}
+		if first.sent != 1 || second.sent != 0 || second.asked != 0 {
+			t.Errorf("sent from one account %d times, from the other %d times, which was asked %d times", first.sent, second.sent, second.asked)
+		}
+		for n, want := range []payout.State{payout.Unknown, payout.Proposed} {
+			if r := must(Get(&memoryTx{rows: d.rows}, idOf(n))); r.State != want || r.Told != (want == payout.Unknown) {
+				t.Errorf("got %+v", r)
+			}
+		}
+		if err := approve(b, 1); !errors.Is(err, payout.ErrIntent) {
+			t.Errorf("approved for another account: %v", err)
+		}
+		_, round = open("one", first)
+		first.lost = false
+		for range 60 {
+			round()
+			time.Sleep(time.Minute)
+		}
+		if r := must(Get(&memoryTx{rows: d.rows}, idOf(0))); r.State != payout.Settled || first.sent != 2 {
+			t.Errorf("back at its account: %+v", r)
+		}
+	})
 }

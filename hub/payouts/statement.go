@@ -174,6 +174,9 @@ func (s Statement) check() error {
 	case hasControl(s.Reason + s.Document + s.Description + s.Key + s.Salt + s.Device + s.Charge):
 		return refuse("a text holds control characters")
 	}
+	if own := s.own(); s != own {
+		return refuse("it says more than an action %q is about", s.Do)
+	}
 	switch s.Do {
 	case Propose:
 		if !routeForm.MatchString(s.Route) || s.Amount <= 0 || len(s.Salt) < 16 {
@@ -213,6 +216,23 @@ func (s Statement) check() error {
 		return refuse("unknown action %q", s.Do)
 	}
 	return nil
+}
+
+// own is the statement with what its action uses, and nothing else.
+func (s Statement) own() Statement {
+	own := Statement{V: s.V, Do: s.Do, By: s.By, At: s.At, Payout: s.Payout}
+	switch s.Do {
+	case Propose:
+		own.Kind, own.Route, own.Amount, own.Key, own.Description, own.Salt = s.Kind, s.Route, s.Amount, s.Key, s.Description, s.Salt
+		own.Device, own.Charge, own.EndToEnd = s.Device, s.Charge, s.EndToEnd
+	case Approve:
+		own.Digest = s.Digest
+	case Reject:
+		own.Reason = s.Reason
+	case Resolve:
+		own.State, own.EndToEnd, own.Document, own.Reason = s.State, s.EndToEnd, s.Document, s.Reason
+	}
+	return own
 }
 
 // fresh looks at the time.

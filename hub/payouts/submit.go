@@ -175,7 +175,12 @@ func (w *worker) step(ctx context.Context, id payout.ID, p *pace) error {
 	if now.Before(p.due) {
 		return nil
 	}
-	if r.State == payout.Approved || r.State == payout.Unknown && r.Resend && r.Absent >= payout.AbsentAnswers && !r.Odd {
+	other := w.a.foreign(r)
+	if other && r.State == payout.Approved {
+		p.due = r.Until
+		return nil
+	}
+	if r.State == payout.Approved || !other && r.State == payout.Unknown && r.Resend && r.Absent >= payout.AbsentAnswers && !r.Odd {
 		return w.send(ctx, id, p)
 	}
 	if err := w.ask(ctx, id, "", p); err != nil {
@@ -202,18 +207,14 @@ func (w *worker) send(ctx context.Context, id payout.ID, p *pace) error {
 		return err
 	}
 	var d payout.Details
-	var newest head
 	err = w.book.store.View(ctx, func(tx hub.Tx) (err error) {
-		if newest, err = get[head](tx, keyHead); err != nil {
-			return err
-		}
 		if d, err = Details(tx, id); errors.Is(err, hub.ErrNotFound) {
 			err = nil // the order below cannot be made
 		}
 		return err
 	})
 	if err == nil {
-		err = w.book.mark.write(newest.Seq)
+		err = w.book.marked(ctx)
 	}
 	if err != nil {
 		return err
@@ -272,6 +273,8 @@ func (w *worker) ask(ctx context.Context, id payout.ID, theirs string, p *pace) 
 	}
 	var answer payout.Answer
 	switch {
+	case w.a.foreign(r):
+		err = &providers.Error{Provider: w.a.Name, Op: "find payout", Kind: providers.Operator, Code: "account", Detail: "it was sent from another account than the route is now"}
 	case r.Kind == payout.Refund && w.a.Refunder != nil:
 		answer, err = w.a.Refunder.FindRefund(ctx, ref)
 	case r.Kind == payout.ToKey && w.a.Sender != nil:
