@@ -54,9 +54,20 @@ func BooksOf(code string, merchants []charge.Merchant, provider string, route Ro
 	return b
 }
 
-// gather reads both sides of the books' window.
+// gather reads both sides of the books' window, which begins no earlier than what the
+// ledger still has: payments whose entries were pruned would be unknown to it.
 func gather(ctx context.Context, view viewer, route Route, b reconcile.Books) (reconcile.Books, error) {
 	err := view(func(tx *bbolt.Tx) (err error) {
+		begin, err := since(tx)
+		if err != nil {
+			return err
+		}
+		if begin.After(b.Window.To) {
+			begin = b.Window.To
+		}
+		if b.Window.From.Before(begin) {
+			b.Window.From = begin
+		}
 		b.Charges, err = touched(tx, b.Provider, b.Window)
 		return err
 	})
@@ -99,6 +110,32 @@ func gather(ctx context.Context, view viewer, route Route, b reconcile.Books) (r
 		return err
 	})
 	return b, err
+}
+
+// pruneSlack is how long after the oldest entry that is left, unless that begins a
+// charge, a charge may be paid whose beginning was pruned.
+const pruneSlack = 2 * time.Hour
+
+// since is when the ledger begins to have everything; zero: nothing was pruned.
+func since(tx *bbolt.Tx) (time.Time, error) {
+	anchor, err := ledger.GetAnchor(tx)
+	if err != nil || anchor.Seq == 0 {
+		return time.Time{}, err
+	}
+	slack := pruneSlack
+	for pos, raw := range ledger.Entries(tx, ledger.Position{}) {
+		e, err := ledger.Decode(raw)
+		if err != nil {
+			return time.Time{}, fmt.Errorf("entry %v: %w", pos, err)
+		}
+		if e.Kind == (charge.CreatedFact{}).Kind() {
+			slack = 0
+		}
+		if e.At.Quality == ledger.Synced || e.At.Quality == ledger.Anchored {
+			return e.At.Wall.Add(slack), nil
+		}
+	}
+	return time.Time{}, nil
 }
 
 // touched are a provider's charges about which the ledger recorded something in a

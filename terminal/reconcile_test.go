@@ -351,6 +351,35 @@ func TestReconcileUnknown(t *testing.T) {
 	})
 }
 
+// What was paid before the entries that are left is not compared: it is no ticket, and
+// neither the daily comparison nor one that people ask for makes it one.
+func TestReconcilePruned(t *testing.T) {
+	comparing(t, func(r *rig, l *lister) {
+		pay := func(e2e string) charge.ID {
+			id := r.begin()
+			r.route.pays(1234, e2e)
+			l.money(id, e2e, 1234)
+			r.pass(time.Minute)
+			r.route.answer(providers.StatusPending)
+			return id
+		}
+		pay("E1")
+		r.pass(3 * 24 * time.Hour)
+		r.prune()
+		pay("E2")
+		r.pass(24 * time.Hour) // with a daily comparison
+		pay("E3")
+		whole := reconcile.Window{From: time.Now().Add(-6 * 24 * time.Hour), To: time.Now().Add(time.Minute)}
+		report, err := r.term.Reconcile(r.Context(), "fake", whole)
+		if err != nil || len(report.Lines) != 2 || report.Lines[0].Class != reconcile.Matched || report.Lines[1].Class != reconcile.Matched || !report.Window.From.After(whole.From) {
+			t.Errorf("report %+v, %v", report, err)
+		}
+		if list := r.tickets(); len(list) != 0 {
+			t.Errorf("tickets %+v", list)
+		}
+	})
+}
+
 // During an outage nothing is asked; failures are followed by longer and longer
 // waits, and the next success by an hour.
 func TestReconcileOutage(t *testing.T) {

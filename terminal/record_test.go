@@ -111,32 +111,38 @@ func TestRecordOfAnOpenChargeSurvivesPruning(t *testing.T) {
 	bubble(t, func(r *rig) {
 		id := r.begin()
 		r.pass(time.Second)
-		pub, key, _ := ed25519.GenerateKey(nil)
-		if err := r.store.Commit(r.Context(), store.Op{Do: func(tx *bbolt.Tx) error {
-			head, err := ledger.GetHead(tx)
-			if err != nil {
-				return err
-			}
-			s, err := ledger.Sign(key, ledger.Checkpoint{Device: "d", Head: head, Boot: "b", Wall: time.Now()})
-			if err != nil {
-				return err
-			}
-			if err := errors.Join(ledger.Acknowledge(tx, "hub", head), ledger.PutCheckpoint(tx, s, pub)); err != nil {
-				return err
-			}
-			n, err := ledger.Prune(tx, ledger.Retention{Consumers: []string{"hub"}, Key: pub, Before: time.Now().Add(time.Hour)})
-			if n == 0 {
-				t.Error("nothing was pruned")
-			}
-			return err
-		}}); err != nil {
-			r.Fatal(err)
-		}
+		r.prune()
 		rec := r.record(id)
 		if rec.Charge.State != charge.Pending || rec.Code == "" || rec.Charge.Amount != 1234 {
 			r.Errorf("record %+v", rec)
 		}
 	})
+}
+
+// prune deletes all entries that there are.
+func (r *rig) prune() {
+	r.Helper()
+	pub, key, _ := ed25519.GenerateKey(nil)
+	if err := r.store.Commit(r.Context(), store.Op{Do: func(tx *bbolt.Tx) error {
+		head, err := ledger.GetHead(tx)
+		if err != nil {
+			return err
+		}
+		s, err := ledger.Sign(key, ledger.Checkpoint{Device: "d", Head: head, Boot: "b", Wall: time.Now()})
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(ledger.Acknowledge(tx, "hub", head), ledger.PutCheckpoint(tx, s, pub)); err != nil {
+			return err
+		}
+		n, err := ledger.Prune(tx, ledger.Retention{Consumers: []string{"hub"}, Key: pub, Before: time.Now().Add(time.Hour)})
+		if n == 0 {
+			r.Error("nothing was pruned")
+		}
+		return err
+	}}); err != nil {
+		r.Fatal(err)
+	}
 }
 
 // TestYield: who does not insist on the screen gets a charge all the same, and

@@ -101,6 +101,11 @@ func (o *reconcileOptions) run(ctx context.Context, g *globals) error {
 	if err != nil {
 		return err
 	}
+	for _, r := range reports {
+		if r.Window.From.After(window.From) {
+			fmt.Fprintf(g.stderr, "%s: compared from %s on; older entries of the ledger were deleted\n", r.Provider, r.Window.From.In(zone).Format("2006-01-02 15:04"))
+		}
+	}
 	return o.tell(g.stdout, reports, zone)
 }
 
@@ -139,7 +144,8 @@ func windowOf(from, to string, zone *time.Location, now time.Time) (w reconcile.
 	return w, err
 }
 
-// maxReconcile is the longest window, which a ledger of usual retention still has.
+// maxReconcile is the longest window. A ledger whose older entries were deleted has
+// less, and is compared as far as it goes.
 const maxReconcile = 92 * 24 * time.Hour
 
 // alone compares the store of a terminal that does not run.
