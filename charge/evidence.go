@@ -146,7 +146,11 @@ func (c Charge) Offline(at time.Time, reason string, by Route) []Fact {
 	var facts []Fact
 	switch last.State {
 	case Sending:
-		facts = append(facts, AttemptFact{Charge: c.ID, N: last.N, State: Rejected, Reason: reason})
+		state := Orphaned
+		if reason == providers.NotSent.String() {
+			state = Rejected
+		}
+		facts = append(facts, AttemptFact{Charge: c.ID, N: last.N, State: state, Reason: reason})
 	case Uncertain:
 		facts = append(facts, AttemptFact{Charge: c.ID, N: last.N, State: Orphaned, Reason: reason})
 	}

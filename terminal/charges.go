@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -122,9 +123,13 @@ func (t *Terminal) send(l *live) {
 		ID: string(l.charge.ID), Attempt: last.N, Amount: l.charge.Amount, Expiry: l.charge.ExpiryDuration(),
 		Description: l.desc, Account: by.Account, Key: by.Key, Payer: l.payer, Checkout: l.token,
 	}
+	repeat := slices.ContainsFunc(l.charge.Attempts[:len(l.charge.Attempts)-1], func(a charge.Attempt) bool {
+		before, _ := l.charge.At(a.N)
+		return before == by.Provider
+	})
 	t.call(t.acts, t.urgent, route.Caps().CreateTimeout, func(ctx context.Context) input {
 		sent := t.clock.Up()
-		if last.N > 1 {
+		if repeat {
 			ctx = providers.Repeating(ctx)
 		}
 		a, err := route.CreateCharge(ctx, in)

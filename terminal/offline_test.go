@@ -359,6 +359,21 @@ func TestUnknownOutcomeThenOwnCode(t *testing.T) {
 	})
 }
 
+// Where the provider cannot be asked by our own id the attempt of unknown outcome is
+// orphaned, too, and not called refused: what it made may be paid and is found then.
+func TestUnknownOutcomeThenOwnCodeWithoutLookUp(t *testing.T) {
+	offline(t, hold(), func(r *rig, b *bank) {
+		b.caps.Idempotent, b.caps.LookUp = false, false
+		b.cut, b.slow = providers.Ambiguous, 3*time.Second
+		r.keys("1234E")
+		r.pass(20 * time.Second)
+		c := r.fold(charge.ID(r.shows(display.QR).Charge))
+		if a := c.Attempts; a[0].State != charge.Orphaned || a[0].Reason != "ambiguous" || !a[len(a)-1].Static {
+			r.Errorf("attempts %+v, %s", a, c.State)
+		}
+	})
+}
+
 // A charge made offline survives reboots; its payment is found, and so is a
 // second one long after it was paid.
 func TestOfflineSurvivesReboots(t *testing.T) {

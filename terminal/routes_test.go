@@ -138,6 +138,31 @@ func TestFailOver(t *testing.T) {
 	}
 }
 
+// TestFailOverIsNoRepeat: the first request for a charge at its second provider is none
+// of the retries that are counted there; a further one is.
+func TestFailOverIsNoRepeat(t *testing.T) {
+	routes(t, func(r *rig, first *second) {
+		repeats := ""
+		first.create = func(ctx context.Context, in providers.Intent) (providers.Charge, error) {
+			repeats += fmt.Sprintf("first %v ", providers.PurposeOf(ctx).Repeat)
+			if in.Attempt == 1 {
+				return providers.Charge{}, &providers.Error{Kind: providers.NotSent}
+			}
+			return first.accept(ctx, in)
+		}
+		r.route.create = func(ctx context.Context, _ providers.Intent) (providers.Charge, error) {
+			repeats += fmt.Sprintf("fake %v ", providers.PurposeOf(ctx).Repeat)
+			return providers.Charge{}, &providers.Error{Kind: providers.Unavailable}
+		}
+		r.keys("1234E")
+		r.pass(10 * time.Second)
+		r.shows(display.QR)
+		if repeats != "first false fake false first true " {
+			r.Errorf("repeats: %s", repeats)
+		}
+	})
+}
+
 // TestMoneyThroughAnOrphan: it is the charge's, as its only payment or as a second
 // one.
 func TestMoneyThroughAnOrphan(t *testing.T) {
