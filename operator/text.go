@@ -70,7 +70,7 @@ var portuguese = texts{
 	noSlips: "Nenhuma cobrança com papel a imprimir.", askFirst: "Imprimir o comprovante?", askCopy: "Imprimir a %dª via?",
 	printing: "Enviado à impressora: NSU %06d.", printingCopy: "Enviado à impressora: NSU %06d, %dª via.", settled: "Feito.",
 	unfound: "A confirmar", released: "Liberado sem confirmação", openCharges: "Cobranças abertas",
-	tickets: "Tíquetes", overdues: "%d, vencidos: %d", until: "até %s",
+	tickets: "Chamados", overdues: "%d, vencidos: %d", until: "até %s",
 	online: "aguarda", offline: "sem conexão", left: "liberada",
 	noLetters: "Nenhum papel espera uma decisão.",
 	unsure:    "Pode ter saído. Confira o papel antes de decidir.", unprinted: "Não saiu.",

@@ -173,7 +173,7 @@ func TestOperatorStanding(t *testing.T) {
 			page2 = r.page()
 		}
 		text := fmt.Sprintf("%+v %+v", page.Lines, page2.Lines)
-		for _, want := range []string{"Tíquetes Value:1, vencidos: 1", charged.BRL(), money.Amount(700).BRL() + " aguarda", "Cobranças abertas Value:1"} {
+		for _, want := range []string{"Chamados Value:1, vencidos: 1", charged.BRL(), money.Amount(700).BRL() + " aguarda", "Cobranças abertas Value:1"} {
 			if !strings.Contains(text, want) {
 				t.Errorf("no %q in %s", want, text)
 			}

@@ -186,9 +186,18 @@ func TestProviderBasspago(t *testing.T) {
 	if err := os.WriteFile(r.config, bytes.Replace(text, []byte("/var/lib/ssg-agent"), []byte(data), 1), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	code, out, errs := r.run("adopt", "--token-file", file)
-	if code != 1 || !strings.Contains(errs, "only one that runs can take over a checkout") || strings.Contains(out+errs, made.Token.Reveal()) {
-		t.Errorf("without an agent: exit %d, got %q %q", code, out, errs)
+	for range 2 { // the second time the merchant's provider stands in a route
+		code, out, errs := r.run("adopt", "--token-file", file)
+		if code != 1 || !strings.Contains(errs, "only one that runs can take over a checkout") || strings.Contains(out+errs, made.Token.Reveal()) {
+			t.Errorf("without an agent: exit %d, got %q %q", code, out, errs)
+		}
+		if text, err = os.ReadFile(r.config); err != nil {
+			t.Fatal(err)
+		}
+		text = bytes.Replace(text, []byte("\nprovider = "), []byte("\n[[merchant.route]]\nbeneficiary = \"11222333000181\"\nprovider = "), 1)
+		if err := os.WriteFile(r.config, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if code, _, errs := newProviderRig(t, "bspay", "").run("adopt", "--token-file", file); code != 1 || !strings.Contains(errs, "does not tell a checkout") {
 		t.Errorf("a provider with codes: exit %d, got %q", code, errs)

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ssg-safe/agent/fleet/wire"
 	"github.com/ssg-safe/agent/hub"
 	"github.com/ssg-safe/agent/hub/webhook"
 	"github.com/ssg-safe/agent/internal/config"
@@ -172,10 +173,14 @@ func readBspaybr(r webhook.Request, secret redact.Secret) ([]hub.Webhook, error)
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", webhook.ErrForged, err)
 	}
+	kind := string(e.Kind) + "." + strings.ToLower(e.Word)
+	if len(kind) > wire.MaxID {
+		return unread(r.Body), nil
+	}
 	// The address is not signed: what came to a wrong one must not stand in the way
 	// of the same event at its own.
 	return []hub.Webhook{{
-		Kind: string(e.Kind) + "." + strings.ToLower(e.Word), Known: e.Status != providers.StatusUncertain, Key: digest([]byte(e.Key + "\n" + r.Below)),
+		Kind: kind, Known: e.Status != providers.StatusUncertain, Key: digest([]byte(e.Key + "\n" + r.Below)),
 		Names: names(e.Reference, e.TransactionID, callbackName(r.Below)), Paid: e.Kind != bspaybr.PayoutEvent && e.Status == providers.StatusPaid, Digest: digest(r.Body),
 	}}, nil
 }
@@ -183,7 +188,7 @@ func readBspaybr(r webhook.Request, secret redact.Secret) ([]hub.Webhook, error)
 func readBspay(h http.Header, body []byte, secrets bspay.WebhookSecrets, received time.Time) ([]hub.Webhook, error) {
 	e, err := bspay.ParseWebhook(h, body, secrets, received)
 	switch {
-	case errors.Is(err, bspay.ErrMalformed):
+	case errors.Is(err, bspay.ErrMalformed), err == nil && len(e.Kind) > wire.MaxID:
 		return unread(body), nil
 	case errors.Is(err, bspay.ErrStale):
 		return nil, fmt.Errorf("%w: %w", webhook.ErrStale, err)
