@@ -46,14 +46,14 @@ checkout: another one cannot know. With --look it is shown and nothing is done.`
 		}
 		if merchant == "" {
 			for _, m := range cfg.Merchants {
-				if m.Provider == f.name && merchant == "" {
+				if m.Ways()[0].Provider == f.name && merchant == "" {
 					merchant = m.ID
 				}
 			}
 		}
 		m, ok := cfg.Merchant(merchant)
-		if !ok || m.Provider != f.name {
-			return usageError{fmt.Errorf("--merchant %q: no merchant of that id has the provider %s", merchant, f.name)}
+		if !ok || m.Ways()[0].Provider != f.name { // checkouts are followed by the first route alone
+			return usageError{fmt.Errorf("--merchant %q: no merchant of that id has the provider %s, or has it first", merchant, f.name)}
 		}
 		k, err := reader.Checkout(ctx, token)
 		if err != nil {
