@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -286,4 +289,26 @@ func mustJSON(t *testing.T, v any) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// TestWebhooksOfLongNames: an event that is called longer than the hub keeps is one that
+// cannot be read. It is not refused: its provider would send it for ever.
+func TestWebhooksOfLongNames(t *testing.T) {
+	long := strings.Repeat("x", 64)
+	r := newReceiver(t, WebhookProvider{Type: "bspay", CallbackSecret: secret("k")}, WebhookProvider{Type: "bspaybr", WebhookSecret: secret("k")})
+	for source, sent := range map[string]struct{ header, body string }{
+		"bspay":   {"X-BSPay-Signature", `{"event":"x` + long + `","transaction_id":"T1"}`},
+		"bspaybr": {"X-SIGNATURE", `{"value_cents":1,"reference_code":"R1","status":"` + long + `"}`},
+	} {
+		m := hmac.New(sha256.New, []byte("k"))
+		m.Write([]byte(sent.body))
+		if code := r.post(source, sent.body, sent.header, hex.EncodeToString(m.Sum(nil))); code != http.StatusOK {
+			t.Errorf("%s: answered %d", source, code)
+		}
+	}
+	for _, rec := range r.records() {
+		if rec.Kind != "unread" {
+			t.Errorf("got %+v", rec)
+		}
+	}
 }
