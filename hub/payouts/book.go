@@ -148,11 +148,19 @@ func Open(ctx context.Context, o Options) (*Book, error) {
 			_, err = b.record(ctx, r.ID, func(r Record) (payout.Fact, error) { return r.Interrupted(), nil })
 			b.log.Warn("a payout was interrupted while it was being submitted: its outcome is unknown", "payout", r.ID, "amount", r.Amount)
 		}
-		if b.routes[r.Route] == nil && !r.Manual {
-			b.log.Error("a payout's route is not configured any more: nobody asks what became of it", "payout", r.ID, "route", r.Route, "state", string(r.State))
+		if a := b.routes[r.Route]; err == nil && !r.Manual && r.gone() && (a == nil || a.foreign(r)) {
+			err = b.store.Update(ctx, func(tx hub.Tx) error {
+				return b.tell(tx, r, hub.AlarmPayout,
+					"the account that this was sent from is not configured any more, and nobody asks what became of it: put it back, or look at the provider's panel and enter it: ssg-hub "+string(r.Kind)+" resolve "+string(r.ID))
+			})
 		}
 	}
 	return b, err
+}
+
+// gone reports whether an order of it is on its way, as far as anybody knows.
+func (r Record) gone() bool {
+	return r.State == payout.Submitting || r.State == payout.Unknown || r.State == payout.Processing
 }
 
 // record applies the fact that next makes of a payout as it is, in a transaction of
@@ -349,9 +357,6 @@ func (b *Book) propose(tx hub.Tx, s Statement, signed string, paid payment) (Rec
 			in.Approvers = 1
 		}
 	}
-	if people := in.Approvers + 1; len(b.operators) < people {
-		return Record{}, fmt.Errorf("%w: it takes %d people, one to propose it and %d to approve, and the hub's configuration names %d", payout.ErrIntent, people, in.Approvers, len(b.operators))
-	}
 	var earlier []payout.Payout
 	manual := false
 	switch {
@@ -371,6 +376,9 @@ func (b *Book) propose(tx hub.Tx, s Statement, signed string, paid payment) (Rec
 		return Record{}, fmt.Errorf("%w: route %s cannot pay to a key", payout.ErrIntent, s.Route)
 	case s.Amount > a.PerPayout:
 		return Record{}, fmt.Errorf("%w: one payout may send R$ %s (max_payout)", ErrLimit, a.PerPayout)
+	}
+	if people := in.Approvers + 1; len(b.operators) < people {
+		return Record{}, fmt.Errorf("%w: it takes %d people, one to propose it and %d to approve, and the hub's configuration names %d", payout.ErrIntent, people, in.Approvers, len(b.operators))
 	}
 	f, err := payout.Propose(in, d.payout(), paid.amount, earlier)
 	if err != nil {

@@ -262,6 +262,11 @@ func TestOptions(t *testing.T) {
 	if _, err := b.Do(t.Context(), sign(t, "ana", proposal(1, 1))); err == nil || !strings.Contains(err.Error(), "it takes 2 people") {
 		t.Errorf("one person alone: %v", err)
 	}
+	wrong := proposal(1, 1)
+	wrong.Route = "cnota"
+	if _, err := b.Do(t.Context(), sign(t, "ana", wrong)); err == nil || !strings.Contains(err.Error(), `no route "cnota"; there are: conta`) {
+		t.Errorf("a route that is none: %v", err)
+	}
 }
 
 // FuzzStatement: no bytes get past the signature, and none end the program.

@@ -198,6 +198,13 @@ func TestAnotherAccount(t *testing.T) {
 		}
 		second := &stranger{}
 		b, round = open("two", second)
+		told := false
+		for key, doc := range d.rows {
+			told = told || strings.HasPrefix(key, string(hub.KindAlarm)+" ") && strings.Contains(string(doc), "not configured any more")
+		}
+		if !told {
+			t.Error("nobody is told that nobody asks")
+		}
 		for range 60 {
 			round()
 			time.Sleep(time.Minute)
