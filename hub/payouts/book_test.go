@@ -1,6 +1,7 @@
 package payouts
 
 import (
+	"context"
 	"crypto/ed25519"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ssg-safe/agent/hub"
@@ -347,4 +349,46 @@ func TestRefundsHaveNoDay(t *testing.T) {
 			t.Errorf("got %+v", r)
 		}
 	}
+}
+
+// slow is a provider that accepts an order and never finishes it.
+type slow struct{ payout.Sender }
+
+func (slow) SubmitPayout(context.Context, payout.Order) (payout.Answer, error) {
+	return payout.Answer{State: payout.Processing, Digest: "d"}, nil
+}
+
+func (slow) FindPayout(context.Context, payout.Ref) (payout.Answer, error) {
+	return payout.Answer{State: payout.Processing, Digest: "d"}, nil
+}
+
+// TestSlowProviders: a person is told, once, of an order that its provider does not
+// finish: somebody may have to release it there.
+func TestSlowProviders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{rows: map[string][]byte{}}
+		a := bankAccount()
+		a.Sender = slow{}
+		b := newBook(t, d, a)
+		r := b.must(t, sign(t, "ana", proposal(1, 100)))
+		b.must(t, sign(t, "bia", Statement{Do: Approve, Payout: r.ID, Digest: r.Digest}))
+		w := &worker{book: b, a: b.routes["conta"], began: time.Now(), known: map[payout.ID]*pace{}}
+		told := 0
+		for range 10 {
+			if _, err := w.round(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for key, doc := range d.rows {
+				if strings.HasPrefix(key, string(hub.KindAlarm)+" ") && strings.Contains(string(doc), "has not finished it") && strings.Contains(string(doc), `"count":1`) {
+					told++
+				}
+			}
+			if time.Sleep(30 * time.Second); told == 0 && time.Since(r.Made) > 2*a.PersonAfter {
+				t.Fatal("nobody is told")
+			}
+		}
+		if told < 5 {
+			t.Errorf("the alarm was seen %d times", told)
+		}
+	})
 }

@@ -314,22 +314,26 @@ func (w *worker) ask(ctx context.Context, id payout.ID, theirs string, p *pace) 
 	return err
 }
 
-// late tells a person, once, of a payout that has been unknown for too long.
+// late tells a person, once, of a payout that has been unknown, or in the provider's
+// hands, for too long.
 func (w *worker) late(ctx context.Context, r Record) error {
-	if r.State != payout.Unknown || r.Told || time.Since(r.Sent) < w.a.PersonAfter {
+	if !r.gone() || r.Told || time.Since(r.Sent) < w.a.PersonAfter {
 		return nil
 	}
 	return w.book.store.Update(ctx, func(tx hub.Tx) error {
 		r, err := Get(tx, r.ID)
-		if err != nil || r.State != payout.Unknown || r.Told {
+		if err != nil || !r.gone() || r.Told {
 			return err
+		}
+		text := "nobody knows what became of this order: look at the provider's panel, then enter it: ssg-hub " + string(r.Kind) + " resolve " + string(r.ID)
+		if r.State == payout.Processing {
+			text = "the provider has had this order for long and has not finished it: look at its panel, where somebody may have to release it"
 		}
 		r.Told = true
 		if err := put(tx, payKey(r.ID), r); err != nil {
 			return err
 		}
-		return w.book.tell(tx, r, hub.AlarmPayout,
-			"nobody knows what became of this order: look at the provider's panel, then enter it: ssg-hub "+string(r.Kind)+" resolve "+string(r.ID))
+		return w.book.tell(tx, r, hub.AlarmPayout, text)
 	})
 }
 
