@@ -11,6 +11,10 @@
 // a probe or a charge succeeds; another one for a minute after its newest failure. A
 // provider that asks to be left alone is out for as long as it says.
 //
+// Probes can be answered while charges are not made. A route that came back by a probe
+// and fails the next charge is out for a minute at least, whatever probes say, and for
+// twice as long each further time, up to half an hour, until a charge is made there.
+//
 // # Fail-over
 //
 // A charge moves to another route only from an attempt that provably made nothing
@@ -32,8 +36,11 @@ import (
 const (
 	// OutAfter is how many failures in a row put a route out.
 	OutAfter = 2
-	// OutLasts is how long a route that cannot be probed stays out.
+	// OutLasts is how long a route that cannot be probed stays out, and the least for
+	// one whose probes promised too much.
 	OutLasts = time.Minute
+	// DoubtLasts is the most for such a one.
+	DoubtLasts = 32 * time.Minute
 )
 
 // Call is what a provider was called for.
@@ -59,8 +66,13 @@ type Health struct {
 	// watched routes are probed, next at probe, while they are out; vain counts
 	// probes in a row that failed.
 	watched, probing bool
+	promised         bool // a probe brought it back, and no charge was tried since
 	probe            time.Duration
 	vain             int
+	// broken counts how often charges failed that a probe had promised, since the
+	// newest one that was made; doubt is until when probes are not believed.
+	broken int
+	doubt  time.Duration
 }
 
 func (h *Health) failing() bool { return max(h.Failures[Create], h.Failures[Ask]) >= OutAfter }
@@ -119,10 +131,15 @@ func (b *Board) Note(provider string, call Call, err error, up time.Duration) {
 			h.Why = e.Kind.String()
 		}
 		if !was && h.failing() {
+			if h.promised && call == Create {
+				h.doubt = up + min(OutLasts<<min(h.broken, 10), DoubtLasts)
+				h.broken++
+			}
+			h.promised = false
 			h.Since, h.vain, h.probe = up, 0, up+providers.Backoff(1)
 		}
 	case call == Create:
-		h.Failures, h.rest = [2]int{}, 0
+		h.Failures, h.rest, h.doubt, h.broken, h.promised = [2]int{}, 0, 0, 0, false
 	default:
 		h.Failures[Ask] = 0
 	}
@@ -142,7 +159,7 @@ func (b *Board) Due(up time.Duration) []string {
 	return due
 }
 
-// Next is when the next probe is due; false: none is.
+// NextProbe is when the next probe is due; false: none is.
 func (b *Board) NextProbe() (time.Duration, bool) {
 	var next time.Duration
 	found := false
@@ -174,7 +191,7 @@ func (b *Board) Probed(provider string, err error, up time.Duration) {
 	}
 	h.Failures[Create] = min(h.Failures[Create], OutAfter-1)
 	h.Failures[Ask] = 0
-	h.rest = 0
+	h.rest, h.promised = 0, true
 }
 
 // Out reports whether a route is out.
@@ -183,7 +200,7 @@ func (b *Board) Out(provider string, up time.Duration) bool {
 	switch {
 	case h == nil:
 		return false
-	case up < h.rest:
+	case up < max(h.rest, h.doubt):
 		return true
 	case !h.failing():
 		return false

@@ -119,6 +119,40 @@ func TestReturn(t *testing.T) {
 	})
 }
 
+// TestProbesThatPromiseTooMuch: where probes succeed and charges fail, charges are tried
+// ever more seldom, and one that is made is believed at once.
+func TestProbesThatPromiseTooMuch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // for its random numbers alone
+		var b Board
+		b.Watch("one")
+		tried, up := 0, time.Duration(0)
+		for ; up < 4*time.Hour; up += time.Second {
+			for range b.Due(up) {
+				b.Probed("one", nil, up)
+			}
+			if !b.Out("one", up) {
+				tried++
+				b.Note("one", Create, failure(providers.Ambiguous), up)
+			}
+		}
+		if tried < 10 || tried > 20 {
+			t.Errorf("%d charges failed in four hours", tried)
+		}
+		b.Note("one", Create, nil, up)
+		if b.Out("one", up) {
+			t.Error("out after a charge")
+		}
+		for range OutAfter {
+			b.Note("one", Create, failure(providers.Ambiguous), up)
+		}
+		at, _ := b.NextProbe()
+		b.Due(at)
+		if b.Probed("one", nil, at); b.Out("one", at) {
+			t.Error("the first probe after that is not believed")
+		}
+	})
+}
+
 // TestProbeThatMayNot: a probe that the account may not make brings a route back
 // that was out of reach, and not one whose account is refused.
 func TestProbeThatMayNot(t *testing.T) {
