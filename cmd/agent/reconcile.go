@@ -333,12 +333,17 @@ func (o *reconcileOptions) tabulate(w io.Writer, reports []reconcile.Report, zon
 		if i > 0 {
 			fmt.Fprintln(w)
 		}
+		const layout = "2006-01-02 15:04"
+		span := fmt.Sprintf("%s  %s to %s", r.Provider, r.Window.From.In(zone).Format(layout), r.Window.To.In(zone).Format(layout))
+		if r.Problem != "" && len(r.Lines) == 0 {
+			fmt.Fprintf(w, "%s  not compared: %s\n", span, r.Problem)
+			continue
+		}
 		how := "its own list"
 		if !r.Listed {
 			how = "its answers, one by one: it has no list, so payments of no charge are not seen"
 		}
-		const layout = "2006-01-02 15:04"
-		fmt.Fprintf(w, "%s  %s to %s  by %s\n", r.Provider, r.Window.From.In(zone).Format(layout), r.Window.To.In(zone).Format(layout), how)
+		fmt.Fprintf(w, "%s  by %s\n", span, how)
 		if r.Untimed > 0 {
 			fmt.Fprintf(w, "%d payments of no charge of this time are not compared: the provider does not say when they came\n", r.Untimed)
 		}

@@ -601,3 +601,15 @@ func (k *kiosk) becomes(id, state string) {
 		k.Fatalf("charge %s is %s, want %s", id, k.charge("GET", "/v1/charges/"+id, "").State, state)
 	}
 }
+
+// TestReconcileNotCompared: of a provider that did not answer nothing is said but that.
+func TestReconcileNotCompared(t *testing.T) {
+	var b strings.Builder
+	r := reconcile.Report{Provider: "um", Problem: "not_sent: connection refused"}
+	if err := (&reconcileOptions{}).tabulate(&b, []reconcile.Report{r}, time.UTC); err != nil {
+		t.Fatal(err)
+	}
+	if out := b.String(); !strings.HasPrefix(out, "um  ") || !strings.HasSuffix(out, "  not compared: not_sent: connection refused\n") || strings.Count(out, "\n") != 1 {
+		t.Errorf("got %q", out)
+	}
+}
