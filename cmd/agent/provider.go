@@ -59,9 +59,9 @@ func newProviderCmd(g *globals) *cobra.Command {
 		Short: "Ask a payment provider about its account",
 		Long: `Provider asks the company that makes the charges, with the credentials of a
 configuration: whether it answers, what the account holds, what it costs, what
-was done. What a provider can tell is in 'provider capabilities'. Nothing of it
-needs the agent's data, so it works beside a running agent; the requests count
-against the same limits.
+was done. What a provider can tell is in 'provider capabilities'. None of it but
+adopt, which a running agent does, needs the agent's data, so it works beside one;
+the requests count against the same limits.
 
 The provider is the first merchant's unless --provider names another. Personal
 data is masked in all output.

@@ -84,7 +84,7 @@ func reset(ctx context.Context, data, confirm string) (aside string, err error) 
 	case confirm != code:
 		return "", usageError{fmt.Errorf("%s: --confirm %s is not the code for this ledger; without --confirm the command gives it", command, confirm)}
 	}
-	aside = filepath.Join(data, fmt.Sprintf("reset-%d-%d-%s", head.Epoch, head.Seq, code))
+	aside = folderFor(data, fmt.Sprintf("reset-%d-%d-%s", head.Epoch, head.Seq, code))
 	if err := putAside(data, aside); err != nil {
 		return "", fmt.Errorf("%s: %w. Run the command again", command, err)
 	}
@@ -156,6 +156,18 @@ func some(names []string) string {
 		return strings.Join(names[:most], ", ") + ", …"
 	}
 	return strings.Join(names, ", ")
+}
+
+// folderFor is the folder of a reset: one that has no store yet. Two ledgers without
+// entries have the same name.
+func folderFor(data, name string) string {
+	dir := filepath.Join(data, name)
+	for n := 2; ; n++ {
+		if _, err := os.Lstat(storePath(dir)); err != nil {
+			return dir
+		}
+		dir = filepath.Join(data, fmt.Sprintf("%s-%d", name, n))
+	}
 }
 
 // putAside moves the identity, then the store: an agent that finds the store alone

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/ssg-safe/agent/device"
+	"github.com/ssg-safe/agent/store/storetest"
 )
 
 // TestReset walks to a reset as a person does: refused as long as something would
@@ -114,5 +116,35 @@ func TestReset(t *testing.T) {
 	}
 	if e := readLedger(t, k.data)[0]; e.Seq != 1 || e.Kind != "charge.created" {
 		t.Errorf("the new ledger begins with %v %s", e.Position(), e.Kind)
+	}
+}
+
+// TestResetTwice: nothing that was put aside is overwritten, though two ledgers without
+// entries have the same head.
+func TestResetTwice(t *testing.T) {
+	data := t.TempDir()
+	var kept []string
+	for range 3 {
+		cfg := Config{Data: data, Store: StoreConfig{Size: storetest.Size}}
+		s, id, err := openData(t.Context(), cfg, slog.New(slog.DiscardHandler), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		kept = append(kept, id.Device)
+		if code, _, errs := runMain(t, "store", "reset", "--data", data, "--confirm", "00000000"); code != 0 {
+			t.Fatalf("store reset: %d %s", code, errs)
+		}
+	}
+	for i, name := range []string{"reset-1-0-00000000", "reset-1-0-00000000-2", "reset-1-0-00000000-3"} {
+		id, err := device.LoadIdentity(filepath.Join(data, name))
+		if err != nil || id.Device != kept[i] {
+			t.Errorf("%s: the identity is %s (%v), want %s", name, id.Device, err, kept[i])
+		}
+		if n := len(readLedger(t, filepath.Join(data, name))); n != 0 {
+			t.Errorf("%s: %d entries", name, n)
+		}
 	}
 }

@@ -252,7 +252,7 @@ func openData(ctx context.Context, cfg Config, log *slog.Logger, progress func(d
 	fresh := false
 	if _, err := os.Stat(o.Path); errors.Is(err, fs.ErrNotExist) {
 		if iderr == nil {
-			return fail(fmt.Errorf("%s is missing, but %s has an identity: restore the store from a backup, or, if this terminal is to begin anew, remove %s",
+			return fail(fmt.Errorf("%s is missing, but %s has an identity: restore the store from a backup, or, if this terminal is to begin anew, move %s away",
 				o.Path, dir, filepath.Join(dir, device.IdentityFile)))
 		}
 		fresh = true
