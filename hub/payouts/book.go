@@ -121,16 +121,22 @@ func Open(ctx context.Context, o Options) (*Book, error) {
 		}
 		b.operators[op.Name] = op
 	}
-	seen, err := b.mark.read()
+	var report Report
+	var life string
+	err := b.store.View(ctx, func(tx hub.Tx) (err error) {
+		if report, err = Verify(tx); err != nil {
+			return err
+		}
+		if life, err = get[string](tx, keyLife); errors.Is(err, hub.ErrNotFound) {
+			err = nil
+		}
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	var report Report
-	err = b.store.View(ctx, func(tx hub.Tx) (err error) {
-		report, err = Verify(tx)
-		return err
-	})
-	if err == nil {
+	seen, older, err := b.mark.read(report.Entries, life)
+	if older {
 		err = b.restored(ctx, seen, report.Entries)
 	}
 	var list []Record

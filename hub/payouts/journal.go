@@ -75,6 +75,7 @@ func (d details) Format(f fmt.State, _ rune) { fmt.Fprint(f, "details") }
 // Keys of the records of [hub.KindPayout].
 const (
 	keyHead    = "head"
+	keyLife    = "life" // of the store, drawn by lot at each restore
 	prefixFact = "fact/"
 	prefixPay  = "payout/"
 	prefixOpen = "open/"    // ROUTE/ID: not over

@@ -2,6 +2,7 @@ package payouts
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -23,35 +24,41 @@ const restoredBy = "hub"
 
 // mark is a file beside the store with the number of the newest fact before which an
 // order was sent, or a person was told to. A store that ends below it is an older copy: it
-// has forgotten orders that were sent. Without a path there is none.
+// has forgotten orders that were sent. So is one of another life: each restore begins a new
+// one, because after it the numbers say nothing of what was before. Without a path there
+// is no mark.
 // It is safe for concurrent use.
 type mark struct {
 	path string
 
-	mu     sync.Mutex // guards the file and newest
+	mu     sync.Mutex // guards all below, and the file
 	newest uint64     // what the file holds
+	life   string     // the store's; empty in its first
 }
 
-// read returns 0 where there is no file.
-func (m *mark) read() (uint64, error) {
+// read tells what the file holds, and whether a store that ends with newest, in a life,
+// is older. Where there is no file nobody knows, and it is not.
+func (m *mark) read(newest uint64, life string) (seq uint64, older bool, err error) {
 	if m.path == "" {
-		return 0, nil
+		return 0, false, nil
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.life = life
 	text, err := os.ReadFile(m.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
+		return 0, false, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("mark of payouts: %w", err)
+		return 0, false, fmt.Errorf("mark of payouts: %w", err)
 	}
-	seq, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
+	number, lived, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
+	seq, err = strconv.ParseUint(number, 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("mark of payouts: %s holds no number: compare the payouts with the providers' statements, then remove it", m.path)
+		return 0, false, fmt.Errorf("mark of payouts: %s holds no number: compare the payouts with the providers' statements, then remove it", m.path)
 	}
 	m.newest = seq
-	return seq, nil
+	return seq, newest < seq || lived != life, nil
 }
 
 // raise writes a number, durably, unless a higher one is there: routes send at the same
@@ -65,10 +72,11 @@ func (m *mark) raise(seq uint64) error {
 	return m.replace(seq)
 }
 
-// set writes a number, durably, whatever is there.
-func (m *mark) set(seq uint64) error {
+// begin begins a life of the store, durably, whatever is there.
+func (m *mark) begin(seq uint64, life string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.life = life
 	return m.replace(seq)
 }
 
@@ -82,7 +90,7 @@ func (m *mark) replace(seq uint64) error {
 		return fmt.Errorf("mark of payouts: %w", err)
 	}
 	defer os.Remove(tmp.Name()) //nolint:errcheck // it has its name by then
-	_, err = fmt.Fprintln(tmp, seq)
+	_, err = fmt.Fprintln(tmp, strings.TrimSpace(fmt.Sprint(seq, " ", m.life)))
 	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err == nil {
 		err = os.Rename(tmp.Name(), m.path)
 	}
@@ -102,10 +110,8 @@ func (m *mark) replace(seq uint64) error {
 // restored ends what may have been sent after the copy of the store was made: all that
 // was proposed or approved then. The people look at the statements and propose anew.
 func (b *Book) restored(ctx context.Context, seen, newest uint64) error {
-	if newest >= seen {
-		return nil
-	}
 	var last uint64
+	life := rand.Text()
 	err := b.store.Update(ctx, func(tx hub.Tx) error {
 		list, err := List(tx, "", false)
 		if err != nil {
@@ -133,11 +139,11 @@ func (b *Book) restored(ctx context.Context, seen, newest uint64) error {
 			err = nil
 		}
 		last = h.Seq
-		return err
+		return errors.Join(err, put(tx, keyLife, life))
 	})
 	if err != nil {
 		return err
 	}
 	b.log.Error("the store is older than the newest order: what was proposed is ended", "sent_at", seen, "newest", newest)
-	return b.mark.set(last)
+	return b.mark.begin(last, life)
 }

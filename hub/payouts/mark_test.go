@@ -92,7 +92,7 @@ func TestRestored(t *testing.T) {
 
 func TestMark(t *testing.T) {
 	m := &mark{path: filepath.Join(t.TempDir(), "mark")}
-	if seq, err := m.read(); seq != 0 || err != nil {
+	if seq, older, err := m.read(1, ""); seq != 0 || older || err != nil {
 		t.Errorf("nothing there: %d, %v", seq, err)
 	}
 	// Routes send at the same time: who comes late with an older number lowers nothing.
@@ -100,20 +100,26 @@ func TestMark(t *testing.T) {
 		if err := m.raise(s.seq); err != nil {
 			t.Fatal(err)
 		}
-		if seq, err := m.read(); seq != s.want || err != nil {
+		if seq, older, err := m.read(s.want, ""); seq != s.want || older || err != nil {
 			t.Errorf("after %d: got %d (%v), want %d", s.seq, seq, err, s.want)
 		}
 	}
-	if err := m.set(7); err != nil {
+	if err := m.begin(7, "second"); err != nil {
 		t.Fatal(err)
 	}
-	if seq, err := m.read(); seq != 7 || err != nil {
-		t.Errorf("got %d (%v), want 7", seq, err)
+	for _, s := range []struct {
+		newest uint64
+		life   string
+		older  bool
+	}{{7, "second", false}, {8, "second", false}, {6, "second", true}, {8, "", true}, {8, "third", true}} {
+		if seq, older, err := m.read(s.newest, s.life); seq != 7 || older != s.older || err != nil {
+			t.Errorf("a store of %d in its life %q: got %d, older %v (%v)", s.newest, s.life, seq, older, err)
+		}
 	}
 	if err := os.WriteFile(m.path, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := m.read(); err == nil || !strings.Contains(err.Error(), "holds no number") {
+	if _, _, err := m.read(1, ""); err == nil || !strings.Contains(err.Error(), "holds no number") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -228,6 +234,51 @@ func TestAnotherAccount(t *testing.T) {
 		}
 		if r := must(Get(&memoryTx{rows: d.rows}, idOf(0))); r.State != payout.Settled || first.sent != 2 {
 			t.Errorf("back at its account: %+v", r)
+		}
+	})
+}
+
+// TestRestoredTwice: whoever restores an old backup, and then a newer one that turns up,
+// has with the newer one no proposals either that were sent after it.
+func TestRestoredTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{rows: map[string][]byte{}}
+		r := bankAccount()
+		r.Sender = &stranger{}
+		o := Options{Store: &process{disk: d}, Routes: []Route{r}, Operators: operators("ana", "bia"), Mark: filepath.Join(t.TempDir(), "payouts.mark")}
+		live := func() (*Book, Record) {
+			b := must(Open(t.Context(), o))
+			rec, err := Get(&memoryTx{rows: d.rows}, idOf(2))
+			if err != nil && !errors.Is(err, hub.ErrNotFound) {
+				t.Fatal(err)
+			}
+			return b, rec
+		}
+		old := maps.Clone(d.rows)
+		b, _ := live()
+		send := func(n int) {
+			rec := must(Get(&memoryTx{rows: d.rows}, idOf(n)))
+			b.must(t, sign(t, "bia", Statement{Do: Approve, Payout: rec.ID, Digest: rec.Digest}))
+			if _, err := (&worker{book: b, a: b.routes["conta"], began: time.Now(), known: map[payout.ID]*pace{}}).round(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.must(t, sign(t, "ana", proposal(1, 100)))
+		send(1)
+		b.must(t, sign(t, "ana", proposal(2, 100)))
+		newer := maps.Clone(d.rows)
+		send(2)
+		d.rows = old
+		live()
+		live()
+		d.rows = newer
+		if _, rec := live(); rec.State != payout.Rejected {
+			t.Errorf("got %+v", rec)
+		}
+		b, _ = live()
+		b.must(t, sign(t, "ana", proposal(3, 100)))
+		if live(); must(Get(&memoryTx{rows: d.rows}, idOf(3))).State != payout.Proposed {
+			t.Error("a start like any other ends proposals")
 		}
 	})
 }
