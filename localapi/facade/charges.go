@@ -30,7 +30,8 @@ func (s *Server) generate(w http.ResponseWriter, r *http.Request, c *client) (an
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), startWithin)
+	// Of a caller who hangs up meanwhile we must know the charge, to cancel it.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), startWithin)
 	defer cancel()
 	id, err := s.Desk.Start(ctx, o)
 	if err != nil {
@@ -58,11 +59,11 @@ func (s *Server) await(ctx context.Context, id charge.ID) (localapi.Record, erro
 		switch {
 		case err != nil:
 			return record, err
-		case record.Charge.State == charge.Pending && record.Code != "":
+		case record.Charge.State == charge.Pending && record.Code != "" && ctx.Err() == nil:
 			return record, nil
 		case !record.Charge.State.Open():
 			return record, &failure{status: http.StatusInternalServerError, code: codeProvider, text: textProvider}
-		case record.Charge.State == charge.Pending:
+		case record.Charge.State == charge.Pending && record.Code == "":
 			return record, s.abandon(ctx, id, &failure{status: http.StatusInternalServerError, code: codeNone, text: textNone})
 		}
 		select {

@@ -35,18 +35,23 @@ type desk struct {
 	cancelled []charge.ID
 	woken     chan struct{}
 	refuse    error
+	slow      time.Duration // how long recording a charge takes
 	// provider answers a charge; nil: at once, with a code.
 	provider func(*localapi.Record)
 }
 
-func (d *desk) Start(_ context.Context, o localapi.Order) (charge.ID, error) {
+func (d *desk) Start(ctx context.Context, o localapi.Order) (id charge.ID, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	defer time.Sleep(d.slow)
+	if end, ok := ctx.Deadline(); ok && time.Until(end) < d.slow { // the caller is gone before the charge is on disk
+		defer func() { id, err = "", context.DeadlineExceeded }()
+	}
 	if d.refuse != nil {
 		return "", d.refuse
 	}
 	d.orders = append(d.orders, o)
-	id := charge.ID(fmt.Sprintf("T001%021d", len(d.orders)))
+	id = charge.ID(fmt.Sprintf("T001%021d", len(d.orders)))
 	r := localapi.Record{Charge: charge.Charge{ID: id, Source: o.Source, Amount: o.Amount, State: charge.Created}}
 	if d.provider == nil {
 		r.Charge.State, r.Code = charge.Pending, "000201-code-of-"+string(id)
@@ -428,6 +433,14 @@ func TestLateCodes(t *testing.T) {
 		r.desk.provider = func(rec *localapi.Record) { rec.Charge.State = charge.Failed }
 		if a := r.ask("POST", "/api/generate-qrcode", token, order()); a.code != 500 || a.body["codigo_erro"] != 1003.0 {
 			t.Errorf("refused by the provider: answered %+v", a)
+		}
+		// Hung up while the charge was recorded, and its code is there at once.
+		r.desk.provider, r.desk.slow, r.desk.cancelled = nil, 2*time.Second, nil
+		ctx, hangUp = context.WithTimeout(t.Context(), time.Second)
+		defer hangUp()
+		r.ask("POST", "/api/generate-qrcode", token, order(), func(q *http.Request) { *q = *q.WithContext(ctx) })
+		if got := fmt.Sprint(r.desk.cancelled); got != "[T001000000000000000000006]" {
+			t.Errorf("hung up while it was recorded: cancelled %s", got)
 		}
 	})
 }
