@@ -356,10 +356,11 @@ func (c *comparison) index() {
 // assign gives the rows to the charges that they are of, each payment once, and
 // returns the others.
 func (c *comparison) assign() (loose []Row) {
+	others := pile{at: map[string][]int{}}
 	for _, row := range c.Rows {
 		k, ok := c.locate(row)
 		if !ok {
-			loose = merge(loose, row)
+			others.add(row)
 			continue
 		}
 		if k.Attempt == 0 {
@@ -371,34 +372,79 @@ func (c *comparison) assign() (loose []Row) {
 	for id, rows := range c.rows {
 		c.rows[id] = tidy(rows)
 	}
-	return loose
+	return others.rows
 }
 
 // merge adds a row, or puts it in place of an older one of the same payment: a
 // list that moves shows rows twice, and an answer is newer than the list.
 func merge(rows []Row, row Row) []Row {
-	for i, old := range rows {
-		same := old.EndToEnd == row.EndToEnd && old.ID == row.ID && old.Attempt == row.Attempt
-		if old.EndToEnd != "" && row.EndToEnd != "" {
-			same = old.EndToEnd == row.EndToEnd
-		} else if old.ID != "" && row.ID != "" {
-			same = old.ID == row.ID
-		}
-		if !same {
-			continue
-		}
-		if old.paid() && !row.paid() { // money does not become less true
-			return rows
-		}
-		row.EndToEnd, row.At = cmp.Or(row.EndToEnd, old.EndToEnd), later(row.At, old.At)
-		row.Own = cmp.Or(row.Own, old.Own)
-		if row.Amount == nil {
-			row.Amount = old.Amount
-		}
-		rows[i] = row
+	if i := slices.IndexFunc(rows, row.same); i >= 0 {
+		rows[i] = row.over(rows[i])
 		return rows
 	}
 	return append(rows, row)
+}
+
+// same reports whether two rows are of one payment.
+func (r Row) same(old Row) bool {
+	switch {
+	case old.EndToEnd != "" && r.EndToEnd != "":
+		return old.EndToEnd == r.EndToEnd
+	case old.ID != "" && r.ID != "":
+		return old.ID == r.ID
+	}
+	return old.EndToEnd == r.EndToEnd && old.ID == r.ID && old.Attempt == r.Attempt
+}
+
+// over is what is left of an older row of the same payment and of r.
+func (r Row) over(old Row) Row {
+	if old.paid() && !r.paid() { // money does not become less true
+		return old
+	}
+	r.EndToEnd, r.At = cmp.Or(r.EndToEnd, old.EndToEnd), later(r.At, old.At)
+	r.Own = cmp.Or(r.Own, old.Own)
+	if r.Amount == nil {
+		r.Amount = old.Amount
+	}
+	return r
+}
+
+// pile is many rows that are merged; at finds them by what they have in common.
+type pile struct {
+	rows []Row
+	at   map[string][]int
+}
+
+func (p *pile) add(row Row) {
+	i := len(p.rows)
+	for _, k := range row.keys() {
+		for _, j := range p.at[k] {
+			if j < i && row.same(p.rows[j]) {
+				i = j
+			}
+		}
+	}
+	if i == len(p.rows) {
+		p.rows = append(p.rows, row)
+	} else {
+		p.rows[i] = row.over(p.rows[i])
+	}
+	for _, k := range p.rows[i].keys() {
+		if !slices.Contains(p.at[k], i) {
+			p.at[k] = append(p.at[k], i)
+		}
+	}
+}
+
+// keys are those of which rows of one payment share one.
+func (r Row) keys() (keys []string) {
+	if r.EndToEnd != "" {
+		keys = append(keys, "end-to-end "+r.EndToEnd)
+	}
+	if r.ID != "" || keys == nil {
+		keys = append(keys, "id "+r.ID)
+	}
+	return keys
 }
 
 func later(a, b time.Time) time.Time {

@@ -267,8 +267,12 @@ func (t *Terminal) begin(p *pass) {
 			return err
 		})
 		var books reconcile.Books
+		var report reconcile.Report
 		if err == nil {
 			books, err = gather(ctx, t.store.View, route, p.books)
+		}
+		if err == nil {
+			report = reconcile.Compare(books) // of up to maxRows: not for the loop
 		}
 		return func() {
 			if _, ok := errors.AsType[*providers.Error](err); ok || err == nil && books.Listed {
@@ -278,8 +282,7 @@ func (t *Terminal) begin(p *pass) {
 				t.compared(p, err)
 				return
 			}
-			p.books = books
-			p.report = reconcile.Compare(p.books)
+			p.books, p.report = books, report
 			p.todo = p.report.Questions
 			t.consult(p)
 		}
