@@ -61,6 +61,8 @@ func (s *Server) await(ctx context.Context, id charge.ID) (localapi.Record, erro
 			return record, err
 		case record.Charge.State == charge.Pending && record.Code != "" && ctx.Err() == nil:
 			return record, nil
+		case record.Charge.State == charge.Paid: // by who saw its code on the terminal's screen
+			return record, nil
 		case !record.Charge.State.Open():
 			return record, &failure{status: http.StatusInternalServerError, code: codeProvider, text: textProvider}
 		case record.Charge.State == charge.Pending && record.Code == "":

@@ -434,12 +434,16 @@ func TestLateCodes(t *testing.T) {
 		if a := r.ask("POST", "/api/generate-qrcode", token, order()); a.code != 500 || a.body["codigo_erro"] != 1003.0 {
 			t.Errorf("refused by the provider: answered %+v", a)
 		}
+		r.desk.provider = func(rec *localapi.Record) { rec.Charge.State, rec.Code = charge.Paid, "000201" }
+		if a := r.ask("POST", "/api/generate-qrcode", token, order()); a.code != 201 || data(a)["id"] != "T001000000000000000000006" {
+			t.Errorf("paid already: answered %+v", a)
+		}
 		// Hung up while the charge was recorded, and its code is there at once.
 		r.desk.provider, r.desk.slow, r.desk.cancelled = nil, 2*time.Second, nil
 		ctx, hangUp = context.WithTimeout(t.Context(), time.Second)
 		defer hangUp()
 		r.ask("POST", "/api/generate-qrcode", token, order(), func(q *http.Request) { *q = *q.WithContext(ctx) })
-		if got := fmt.Sprint(r.desk.cancelled); got != "[T001000000000000000000006]" {
+		if got := fmt.Sprint(r.desk.cancelled); got != "[T001000000000000000000007]" {
 			t.Errorf("hung up while it was recorded: cancelled %s", got)
 		}
 	})
