@@ -24,11 +24,12 @@ type payoutHints struct {
 	hub  *hub.Hub
 	// callbacks are, by route, the callback address of a payout.
 	callbacks map[string]func(payout.ID) string
+	wake      chan struct{} // something came to a callback address
 	log       *slog.Logger
 }
 
 func newPayoutHints(d *desk, routes []payouts.Route, log *slog.Logger) *payoutHints {
-	p := &payoutHints{book: d.book, hub: d.hub, callbacks: make(map[string]func(payout.ID) string), log: log}
+	p := &payoutHints{book: d.book, hub: d.hub, callbacks: make(map[string]func(payout.ID) string), wake: make(chan struct{}, 1), log: log}
 	for _, r := range routes {
 		if s, ok := r.Sender.(interface{ PayoutCallback(payout.ID) string }); ok {
 			p.callbacks[r.Name] = s.PayoutCallback
@@ -59,7 +60,11 @@ func (p *payoutHints) received(ctx context.Context, events []hub.Webhook) {
 		}
 	}
 	if look {
-		p.look(ctx)
+		// Looking goes through all payouts: not for each of many webhooks.
+		select {
+		case p.wake <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -121,7 +126,10 @@ func (p *payoutHints) follow(ctx context.Context, id payout.ID, name string) {
 	}
 }
 
-// run looks every minute until ctx ends.
+// lookPause is the least time between two looks.
+const lookPause = time.Second
+
+// run looks when something came, and every minute, until ctx ends.
 func (p *payoutHints) run(ctx context.Context) error {
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
@@ -130,7 +138,13 @@ func (p *payoutHints) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-time.After(lookPause):
+		}
+		select {
+		case <-ctx.Done():
+			return nil
 		case <-tick.C:
+		case <-p.wake:
 		}
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/ssg-safe/agent/hub/bolt"
 	"github.com/ssg-safe/agent/hub/webhook"
 	"github.com/ssg-safe/agent/internal/config"
+	"github.com/ssg-safe/agent/payout"
 	"github.com/ssg-safe/agent/providers/bspay"
 	"github.com/ssg-safe/agent/redact"
 )
@@ -310,5 +311,17 @@ func TestWebhooksOfLongNames(t *testing.T) {
 		if rec.Kind != "unread" {
 			t.Errorf("got %+v", rec)
 		}
+	}
+}
+
+// TestCallbacksDoNotWait: what comes to callback addresses is looked after elsewhere, once
+// for many. A look goes through every payout that there ever was.
+func TestCallbacksDoNotWait(t *testing.T) {
+	p := &payoutHints{callbacks: map[string]func(payout.ID) string{"conta": nil}, wake: make(chan struct{}, 1)} // and no store to look at
+	for range 100 {
+		p.received(t.Context(), []hub.Webhook{{Kind: "charge.paid", Names: []string{"R1", callbackName("0123456789abcdef")}}})
+	}
+	if len(p.wake) != 1 {
+		t.Error("nobody looks")
 	}
 }
