@@ -70,16 +70,16 @@ type comparing struct {
 // pass is one comparison with one provider. It belongs to the loop, but for the
 // effect that is under way.
 type pass struct {
-	route  string
-	only   charge.ID // the one charge that is asked about; "": those of a window
-	day    string    // a long one's, which is recorded; "": none
-	books  reconcile.Books
-	report reconcile.Report
-	todo   []reconcile.Key
-	round  int
-	limit  context.Context
-	cancel context.CancelFunc
-	reply  func(reconcile.Report, error) // nil: nobody waits
+	route     string
+	only      charge.ID // the one charge that is asked about; "": those of a window
+	day       string    // a long one's, which is recorded; "": none
+	books     reconcile.Books
+	report    reconcile.Report
+	questions []reconcile.Key // not asked yet
+	round     int
+	limit     context.Context
+	cancel    context.CancelFunc
+	reply     func(reconcile.Report, error) // nil: nobody waits
 }
 
 // Reconcile compares the ledger with what a provider has of a window, as the
@@ -246,7 +246,7 @@ func (t *Terminal) begin(p *pass) {
 	p.limit, p.cancel = context.WithTimeout(t.asks, compareLimit)
 	if p.only != "" {
 		p.report = reconcile.Compare(p.books)
-		p.todo = p.report.Questions
+		p.questions = p.report.Questions
 		t.consult(p)
 		return
 	}
@@ -283,7 +283,7 @@ func (t *Terminal) begin(p *pass) {
 				return
 			}
 			p.books, p.report = books, report
-			p.todo = p.report.Questions
+			p.questions = p.report.Questions
 			t.consult(p)
 		}
 	})
@@ -291,12 +291,12 @@ func (t *Terminal) begin(p *pass) {
 
 // consult asks the next question of a comparison.
 func (t *Terminal) consult(p *pass) {
-	if len(p.todo) == 0 || t.stopping {
+	if len(p.questions) == 0 || t.stopping {
 		t.review(p)
 		return
 	}
-	k := p.todo[0]
-	p.todo = p.todo[1:]
+	k := p.questions[0]
+	p.questions = p.questions[1:]
 	i := slices.IndexFunc(p.books.Charges, func(c reconcile.Charge) bool { return c.ID == k.Charge })
 	route, c, now := t.cfg.Routes[p.route], p.books.Charges[i], t.clock.Wall()
 	t.call(p.limit, t.others, compareLimit, func(ctx context.Context) input {
@@ -308,7 +308,7 @@ func (t *Terminal) consult(p *pass) {
 			got.put(&p.books)
 			if hopeless(got.err) || p.limit.Err() != nil {
 				p.report.Problem = whyFailed(got.err)
-				p.todo = nil
+				p.questions = nil
 			}
 			t.witness(got, func() { t.consult(p) })
 		}
@@ -409,7 +409,7 @@ func (t *Terminal) review(p *pass) {
 			}
 			p.report = report
 			if p.round++; len(report.Questions) > 0 && p.round < maxRounds && problem == "" {
-				p.todo = report.Questions
+				p.questions = report.Questions
 				t.consult(p)
 				return
 			}
@@ -517,30 +517,6 @@ func (t *Terminal) conclude(p *pass) {
 	t.commit(d)
 }
 
-// ripe reports whether a difference is more than two moments apart.
-func ripe(l reconcile.Line, now time.Time) bool {
-	switch l.Class {
-	case reconcile.Missing, reconcile.Unknown, reconcile.Conflict:
-		return l.At.IsZero() || now.Sub(l.At) >= ripening
-	}
-	return true
-}
-
-// ticketOf is the ticket of a difference.
-func (t *Terminal) ticketOf(l reconcile.Line, now time.Time) ticket.Ticket {
-	token := func(id string) string {
-		if id == "" {
-			return ""
-		}
-		return reconcile.Token(id)
-	}
-	return ticket.Ticket{
-		Kind: string(l.Class), Charge: l.Charge, Merchant: l.Merchant, Provider: l.Provider,
-		ProviderID: token(l.ID), EndToEnd: token(l.EndToEnd), Charged: l.Asked, Ledger: l.Ledger, Received: l.Received, Why: l.Why,
-		Owner: t.cfg.Reconcile.Owner, Deadline: now.Add(t.cfg.Reconcile.Deadline),
-	}
-}
-
 // compared ends a comparison.
 func (t *Terminal) compared(p *pass, err error) {
 	c := &t.compare
@@ -564,41 +540,4 @@ func (t *Terminal) compared(p *pass, err error) {
 	if p.reply != nil {
 		p.reply(p.report, err)
 	}
-}
-
-// CloseTicket records that somebody dealt with a ticket. Errors: those of
-// ticket.Close, ErrBusy, ErrStopping, the store's.
-func (t *Terminal) CloseTicket(ctx context.Context, id, by string, how ticket.How) (ticket.Ticket, error) {
-	type outcome struct {
-		ticket ticket.Ticket
-		err    error
-	}
-	result := make(chan outcome, 1)
-	err := t.ask(ctx, func() {
-		if t.stopping {
-			result <- outcome{err: ErrStopping}
-			return
-		}
-		at := t.stamp()
-		var closed ticket.Ticket
-		d := &decision{name: "close ticket"}
-		d.with = func(tx *bbolt.Tx) (err error) {
-			closed, err = ticket.Close(tx, at, id, by, how)
-			return err
-		}
-		d.then = func([]queue.Job) {
-			t.observe(Event{Kind: TicketClosed})
-			result <- outcome{ticket: closed}
-		}
-		d.refused = func(err error) { result <- outcome{err: err} }
-		t.commit(d)
-	})
-	if err != nil {
-		return ticket.Ticket{}, err
-	}
-	o, err := wait(ctx, t, result)
-	if err == nil {
-		err = o.err
-	}
-	return o.ticket, err
 }

@@ -22,9 +22,6 @@ type Limiter struct {
 // New returns a limiter; an interval of 0 lets everything pass.
 func New(interval time.Duration) *Limiter { return &Limiter{interval: interval} }
 
-// PerSecond returns a limiter for a rate of at least 1.
-func PerSecond(rate int) *Limiter { return New(time.Second / time.Duration(rate)) }
-
 // Late is the error of a wait that would outlast its context.
 type Late struct{ After time.Duration } // how long it would be
 

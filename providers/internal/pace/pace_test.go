@@ -11,7 +11,7 @@ import (
 // TestLimiter: a burst of five, then the rate; reads leave room for a create.
 func TestLimiter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := PerSecond(2)
+		l := New(500 * time.Millisecond)
 		at := func(reserve int) time.Duration {
 			t.Helper()
 			started := time.Now()
