@@ -31,6 +31,7 @@ func FuzzKeys(f *testing.F) {
 	}
 	f.Add([]byte(chordText + "1E111E" + "r1E" + "s" + chordText + "w1Ea2E"))
 	f.Add([]byte(chordText + "2E222En31a2Ea" + "tttt"))
+	f.Add([]byte(chordText + "3E333En7C7C7" + "a7" + "s1C7"))
 	f.Add([]byte(chordText + "3E333E1" + "99999988888" + "CCCCC"))
 	f.Fuzz(func(t *testing.T, script []byte) {
 		if len(script) > 400 {
@@ -39,7 +40,13 @@ func FuzzKeys(f *testing.F) {
 		p := newPerson(nil)
 		mode := byte('s') // sound answers
 		var late []*Request
+		examining := 0
 		p.answer = func(w What) Answer {
+			if w == (Read{Examine}) && mode == 'n' {
+				if examining++; examining > 1 {
+					t.Fatal("two examinations at one time")
+				}
+			}
 			switch _, login := w.(Verify); {
 			case mode == 'r' && !login:
 				return Refused{ErrBusy}
@@ -70,6 +77,9 @@ func FuzzKeys(f *testing.F) {
 			case c == 'a' && len(late) > 0:
 				r := late[0]
 				late = late[1:]
+				if r.What == (Read{Examine}) {
+					examining--
+				}
 				p.step(p.m.Answer(r.Ticket, p.sample(r.What), p.up))
 			case strings.ContainsRune("0123456789CEB", rune(c)):
 				p.keys(string(c))

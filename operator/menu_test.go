@@ -20,6 +20,7 @@ var checks = map[string]func(tamper func(*Menu)) error{
 	"restart":  checkRestart,
 	"record":   checkRecordFirst,
 	"idle":     checkIdle,
+	"examine":  checkExamine,
 }
 
 func TestMenu(t *testing.T) {
@@ -69,6 +70,8 @@ func TestMutants(t *testing.T) {
 				m.stack = []screen{&home{}}
 			}
 		}},
+		{"a second examination begins beside the first", "examine", func(m *Menu) { m.exam.ticket = 0 }},
+		{"what nobody has seen is forgotten", "examine", func(m *Menu) { m.exam.found = nil }},
 		{"the menu stays open", "idle", func(m *Menu) { m.until = 1 << 60 }},
 	} {
 		if err := checks[m.check](m.tamper); err == nil {
@@ -232,6 +235,68 @@ func checkIdle(tamper func(*Menu)) error {
 		if p.m.Tick(p.up); p.m.Open() || p.m.who != nil || p.m.Page(p.up) != nil {
 			return fmt.Errorf("after %q it stays open", keys)
 		}
+	}
+	return nil
+}
+
+// checkExamine: there is one examination at a time, whatever is left and come back
+// to; the menu says that it runs, and shows once what it found.
+func checkExamine(tamper func(*Menu)) error {
+	p := newPerson(tamper)
+	p.answer = func(w What) Answer {
+		if w == (Read{Examine}) {
+			return nil // it takes a while
+		}
+		return p.sample(w)
+	}
+	detail := func() string { c := p.m.Page(p.up).Choices; return c[len(c)-1].Detail }
+	asked := func() (n int) {
+		for _, r := range p.requests {
+			if r.What == (Read{Examine}) {
+				n++
+			}
+		}
+		return n
+	}
+	p.login("3", "333")
+	p.keys("7")
+	running := p.requests[len(p.requests)-1]
+	for range 3 {
+		p.keys("C7C7C")
+		p.login("3", "333")
+	}
+	p.keys("7")
+	if page := p.m.Page(p.up); asked() != 1 || !page.Busy || page.Title != p.m.t.views[Examine] {
+		return fmt.Errorf("%d examinations; the page is %+v", asked(), page)
+	}
+	if p.keys("C"); detail() != p.m.t.examining {
+		return fmt.Errorf("while one runs the menu says %q", detail())
+	}
+	p.keys("5") // its answer is no other view's
+	p.step(p.m.Answer(running.Ticket, p.sample(running.What), p.up))
+	if !strings.HasPrefix(p.title(), p.m.t.views[State]) {
+		return fmt.Errorf("what it found is shown as %s", p.title())
+	}
+	if p.keys("C"); detail() != p.m.t.examined {
+		return fmt.Errorf("when one is over the menu says %q", detail())
+	}
+	p.m.Close()
+	p.up += 5 * time.Minute
+	p.login("3", "333")
+	p.keys("7")
+	if page := p.m.Page(p.up); asked() != 1 || len(page.Lines) == 0 || page.Lines[0].Value != "há 5min" {
+		return fmt.Errorf("%d examinations; the page is %+v", asked(), page)
+	}
+	if p.keys("1"); asked() != 2 || !p.m.Page(p.up).Busy {
+		return errors.New("it is not done again")
+	}
+	running = p.requests[len(p.requests)-1]
+	p.step(p.m.Answer(running.Ticket, p.sample(running.What), p.up))
+	if page := p.m.Page(p.up); page.Busy || len(page.Lines) == 0 {
+		return fmt.Errorf("whoever waits sees %+v", page)
+	}
+	if p.keys("C"); detail() != "" {
+		return fmt.Errorf("of what was seen the menu says %q", detail())
 	}
 	return nil
 }

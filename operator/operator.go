@@ -30,7 +30,8 @@
 //
 // The menu lies over the idle screen alone. A charge that is presented takes the
 // screen, and the loop closes the menu: whoever logs in later logs in himself.
-// What was asked for by then still happens.
+// What was asked for by then still happens. An examination, of which there is one at
+// a time, goes on and is shown when it is asked for again.
 package operator
 
 import (
@@ -131,6 +132,7 @@ type Menu struct {
 	ticket int
 
 	login *login // a PIN is being checked, or its outcome recorded; nil: none
+	exam  exam
 	page  *display.Page
 }
 
@@ -266,7 +268,7 @@ func (m *Menu) ask(v View, what What) *Request {
 	if m.who == nil || !m.who.Role.May(v) {
 		return nil
 	}
-	m.push(&busy{title: m.t.views[v], view: v})
+	m.push(m.busy(v))
 	return m.request(what)
 }
 

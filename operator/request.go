@@ -187,6 +187,10 @@ func (m *Menu) Answer(ticket int, a Answer, up time.Duration) *Request {
 	if m.login != nil && ticket == m.login.ticket {
 		return m.checked(*m.login, a, up)
 	}
+	if m.exam.ticket != 0 && ticket == m.exam.ticket {
+		m.examineDone(a, up)
+		return nil
+	}
 	if !m.Open() || ticket != m.ticket {
 		return nil
 	}

@@ -31,18 +31,24 @@ func (*home) page(m *Menu, _ time.Duration) display.Page {
 	p := display.Page{Title: m.t.menu, Keys: m.keys(keyLeave)}
 	for v := Slips; v <= Examine; v++ {
 		if m.who.Role.May(v) {
-			p.Choices = append(p.Choices, display.Choice{Key: strconv.Itoa(int(v)), Does: m.t.views[v]})
+			c := display.Choice{Key: strconv.Itoa(int(v)), Does: m.t.views[v]}
+			if v == Examine {
+				c.Detail = m.examState()
+			}
+			p.Choices = append(p.Choices, c)
 		}
 	}
 	return p
 }
 
-func (*home) key(m *Menu, k display.Key, _ time.Duration) *Request {
+func (*home) key(m *Menu, k display.Key, up time.Duration) *Request {
 	switch {
 	case k.Kind == display.Cancel:
 		m.Close()
 	case k.Kind == display.Digit && View(k.Digit) == Day:
 		return m.days()
+	case k.Kind == display.Digit && View(k.Digit) == Examine:
+		return m.examine(up)
 	case k.Kind == display.Digit:
 		return m.ask(View(k.Digit), Read{View(k.Digit)})
 	}
@@ -55,6 +61,8 @@ type busy struct {
 	title string
 	view  View // whose answer is shown here; 0: that of a log-in
 }
+
+func (m *Menu) busy(v View) *busy { return &busy{title: m.t.views[v], view: v} }
 
 func (s *busy) page(m *Menu, _ time.Duration) display.Page {
 	return display.Page{Title: s.title, Notice: m.t.wait, Busy: true, Keys: m.keys(keyLeave)}

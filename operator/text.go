@@ -32,6 +32,8 @@ type texts struct {
 	paid, late, extra, mismatch       string
 	refunded, created, expired        string
 	cancelled, failed                 string
+	examining, examined, examinedAt   string
+	ago, examineAgain                 string
 	faults                            map[error]string
 	unknownFault                      string
 }
@@ -81,6 +83,7 @@ var portuguese = texts{
 	printX: "Imprimir X", closeZ: "Fechar o dia: Z %d", askZ: "Fechar agora? Não pode ser desfeito.", closed: "Fechamento %d registrado.",
 	paid: "pagas", late: "pagas tarde", extra: "em dobro", mismatch: "divergentes", refunded: "devolvidas", created: "criadas",
 	expired: "expiradas", cancelled: "canceladas", failed: "falhas",
+	examining: "em andamento", examined: "pronto", examinedAt: "Examinado", ago: "há %s", examineAgain: "Examinar de novo",
 	faults: map[error]string{
 		ErrNoPrinter: "Não há impressora.", ErrNothingToPrint: "Não há o que imprimir para esta cobrança.",
 		ErrSlipWaits:      "Um papel desta cobrança já espera pela impressora ou por uma decisão.",
@@ -123,6 +126,7 @@ var english = texts{
 	printX: "Print X", closeZ: "Close the day: Z %d", askZ: "Close now? It cannot be undone.", closed: "Closing %d is recorded.",
 	paid: "paid", late: "paid late", extra: "twice", mismatch: "mismatched", refunded: "refunded", created: "created",
 	expired: "expired", cancelled: "cancelled", failed: "failed",
+	examining: "running", examined: "ready", examinedAt: "Examined", ago: "%s ago", examineAgain: "Examine again",
 	faults: map[error]string{
 		ErrNoPrinter: "There is no printer.", ErrNothingToPrint: "There is nothing to print for this charge.",
 		ErrSlipWaits:      "A slip of this charge waits for the printer or for a decision.",
