@@ -73,7 +73,7 @@ func (i *inspector) state(ctx context.Context) (operator.Sheet, error) {
 	health(t.network, now.Network)
 	for _, r := range now.Routes {
 		if r.Out {
-			s.add(r.Provider, t.health["down"]+" ("+r.Why+")", display.Bad)
+			s.add(r.Provider, t.health["down"]+": "+t.why[r.Why], display.Bad)
 		} else {
 			s.add(r.Provider, t.inService, display.Good)
 		}
@@ -88,7 +88,7 @@ func (i *inspector) state(ctx context.Context) (operator.Sheet, error) {
 		s.add(t.hub, pick(l.Connected, t.connected, t.disconnected), toneIf(!l.Connected, display.Caution))
 		s.add(t.toSend, fmt.Sprint(l.Pending), toneIf(l.Pending > 0, display.Caution))
 		if l.Hold != "" {
-			s.add(t.hubHolds, string(l.Hold), display.Bad)
+			s.add(t.hubHolds, t.holds[l.Hold], display.Bad)
 		}
 		if !l.Connected && l.LastError != "" {
 			s.add(t.lastError, l.LastError, display.Caution)

@@ -5,6 +5,9 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/ssg-safe/agent/fleet/wire"
+	"github.com/ssg-safe/agent/providers"
 )
 
 // TestSettingsView: the menu's view of every example has no secret, key or document,
@@ -60,6 +63,16 @@ func TestInspectWords(t *testing.T) {
 	}
 	if len(inspectPortuguese.health) != len(inspectEnglish.health) || len(inspectPortuguese.quality) != len(inspectEnglish.quality) {
 		t.Error("a language has fewer words")
+	}
+	for k := providers.Invalid; k.String() != ""; k++ {
+		if pt, en := inspectPortuguese.why[k.String()], inspectEnglish.why[k.String()]; pt == "" || en == "" || pt == en {
+			t.Errorf("a provider that is out for %s: %q, %q", k, pt, en)
+		}
+	}
+	for _, h := range []wire.Hold{wire.HoldEpoch, wire.HoldFork} {
+		if pt, en := inspectPortuguese.holds[h], inspectEnglish.holds[h]; pt == "" || en == "" || pt == en {
+			t.Errorf("a hub that holds for %s: %q, %q", h, pt, en)
+		}
 	}
 	for _, q := range []string{"unsynced", "floor", "synced", "anchored"} {
 		if inspectEnglish.quality[q] == "" {

@@ -1,6 +1,10 @@
 package main
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/ssg-safe/agent/fleet/wire"
+)
 
 // inspectWords are the words of these views, in one language.
 type inspectWords struct {
@@ -10,6 +14,8 @@ type inspectWords struct {
 	version, commit, platform, amounts, expiry, merchant, provider, host   string
 	cutOff, offline, broker, site, api, data, inOrder, troubled, inService string
 	health, quality                                                        map[string]string
+	why                                                                    map[string]string // by providers.Kind
+	holds                                                                  map[wire.Hold]string
 }
 
 // inspectTexts are the words of a language; Portuguese unless it is English.
@@ -30,6 +36,16 @@ var inspectPortuguese = inspectWords{
 	inService: "em uso", inOrder: "Em ordem", troubled: "Com problema",
 	health:  map[string]string{"ok": "em ordem", "warn": "com problemas", "down": "fora", "unknown": "não se sabe", "none": "não há"},
 	quality: map[string]string{"unsynced": "ninguém confirma", "floor": "atrasada", "synced": "sincronizada", "anchored": "confirmada"},
+	why: map[string]string{
+		"invalid": "recusa o que se pede", "payer_data_required": "pede dados do pagador", "auth": "recusa as credenciais",
+		"forbidden": "a conta não tem permissão", "not_found": "não conhece a cobrança", "conflict": "tem outra cobrança com este número",
+		"funds": "falta saldo na conta", "limit": "fora dos limites da conta", "operator": "alguém precisa agir no provedor",
+		"rate": "pedidos demais", "unavailable": "fora do ar", "not_sent": "não se chega até ele", "ambiguous": "não responde",
+		"contract": "responde o que não se entende", "security": "resposta que não é de confiança",
+	},
+	holds: map[wire.Hold]string{
+		wire.HoldEpoch: "um operador aprovar a restauração deste terminal", wire.HoldFork: "um operador ver por que há dois livros com esta identidade",
+	},
 }
 
 var inspectEnglish = inspectWords{
@@ -42,4 +58,14 @@ var inspectEnglish = inspectWords{
 	inService: "in use", inOrder: "In order", troubled: "With a problem",
 	health:  map[string]string{"ok": "in order", "warn": "has problems", "down": "down", "unknown": "not known", "none": "there is none"},
 	quality: map[string]string{"unsynced": "nobody confirms it", "floor": "behind", "synced": "synchronised", "anchored": "confirmed"},
+	why: map[string]string{
+		"invalid": "refuses what is asked", "payer_data_required": "wants the payer's data", "auth": "refuses the credentials",
+		"forbidden": "the account may not do this", "not_found": "does not know the charge", "conflict": "has another charge with this id",
+		"funds": "the account lacks funds", "limit": "outside the account's limits", "operator": "somebody must act at the provider",
+		"rate": "too many requests", "unavailable": "out of service", "not_sent": "cannot be reached", "ambiguous": "does not answer",
+		"contract": "answers what cannot be understood", "security": "an answer not to be trusted",
+	},
+	holds: map[wire.Hold]string{
+		wire.HoldEpoch: "for an operator to approve the restored terminal", wire.HoldFork: "for an operator to see why there are two ledgers",
+	},
 }
