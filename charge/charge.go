@@ -154,6 +154,9 @@ type Charge struct {
 	RefundedSum money.Amount `json:"refunded,omitempty"`
 	// Released: something left for it before its payment was found.
 	Released bool `json:"released,omitempty"`
+	// NeverShown: it ended before it had a code that anybody was shown, which
+	// money that comes for it all the same does not change.
+	NeverShown bool `json:"never_shown,omitempty"`
 }
 
 // ExpiryDuration is how long the code may be paid.

@@ -335,6 +335,32 @@ func TestNoMoneyPostsNothing(t *testing.T) {
 	}
 }
 
+// TestNeverShown: whatever the reason, and whatever comes afterwards, a charge that
+// ended before it had a code is known as one, and no other is.
+func TestNeverShown(t *testing.T) {
+	money := answer(1, providers.StatusPaid, 1000, "E1")
+	for _, s := range []charge.State{charge.Expired, charge.Cancelled, charge.Failed} {
+		for _, reason := range []string{"", "payer", "deadline", "a reason that comes later"} {
+			end := charge.EndedFact{Charge: id, State: s, Reason: reason}
+			before := fold(t, created(), attempt(1, charge.Uncertain), end)
+			late := apply(t, before, attempt(1, charge.Accepted))
+			late = apply(t, late, late.Credit(late.FromAnswer(1, money)))
+			if !before.NeverShown || !late.NeverShown || late.State != charge.Paid {
+				t.Errorf("%s for %q: %v, then %s and %v", s, reason, before.NeverShown, late.State, late.NeverShown)
+			}
+			if s == charge.Failed {
+				continue // no end of a charge that has a code
+			}
+			if c := apply(t, pending(t), end); c.NeverShown {
+				t.Errorf("%s for %q: a code that was shown is forgotten", s, reason)
+			}
+		}
+	}
+	if pending(t).NeverShown {
+		t.Error("an open charge counts as one")
+	}
+}
+
 func TestDecodeRoundTrip(t *testing.T) {
 	c := pending(t)
 	ev := c.FromAnswer(1, answer(1, providers.StatusPaid, 1000, "E1"))

@@ -194,16 +194,6 @@ func reasonOf(s State) string {
 	return "deadline"
 }
 
-// NeverShown reports whether the charge failed before it had a code that anybody
-// was shown, also after money came for it all the same.
-func (c Charge) NeverShown() bool {
-	switch c.Reason {
-	case "", "deadline", "payer", "provider", "not_found": // it has not ended, or waited for its payer
-		return false
-	}
-	return true
-}
-
 // maxMismatches bounds what is recorded about one charge when its provider says
 // something else every time it is asked. A person was told long before.
 const maxMismatches = 10

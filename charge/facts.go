@@ -328,6 +328,7 @@ func (f EndedFact) apply(c *Charge) error {
 	if !ok || !f.State.unpaid() {
 		return c.refuse(f, "")
 	}
+	c.NeverShown = c.State == Created
 	c.State, c.Reason = f.State, f.Reason
 	return nil
 }

@@ -141,7 +141,7 @@ func (c *comparison) credited(ch *Charge, p charge.Payment) bool {
 // classOf is what the ledger itself makes of a payment.
 func classOf(ch *Charge, p charge.Payment) (Class, string) {
 	last, _ := ch.Last()
-	orphaned := ch.NeverShown()
+	orphaned := ch.NeverShown
 	for _, a := range ch.Attempts {
 		// A later attempt is made only when nobody was shown the code of this one.
 		orphaned = orphaned || a.N == p.Evidence.Attempt && (a.State == charge.Orphaned || a.N < last.N)
