@@ -263,7 +263,11 @@ func (t *Terminal) find(l *live) {
 					t.answered(l, last.N, l.began, a, nil)
 				case err == nil || refused && e.Kind == providers.NotFound:
 					facts, next := l.charge.Absent(last.N)
-					t.follow(l, facts, next, nil, func(*decision) {})
+					t.unfound(l, facts, next, nil)
+				case refused && e.Kind.Permanent() && (!e.Kind.OfAccount() || !t.awaited(l)):
+					t.reached(provider(l.charge), router.Ask, err)
+					facts, next := l.charge.Unanswered(last.N)
+					t.unfound(l, facts, next, err)
 				default:
 					t.reached(provider(l.charge), router.Ask, err)
 					if t.moveOn(l, err) || t.fallBack(l, err) {
@@ -274,6 +278,22 @@ func (t *Terminal) find(l *live) {
 			})
 		}
 	})
+}
+
+// unfound goes on after an attempt of unknown outcome that no look-up will find, and
+// whose code nobody was shown: with another attempt while somebody may wait for it.
+func (t *Terminal) unfound(l *live, facts []charge.Fact, next charge.Next, err error) {
+	if next == charge.Retry && !l.cancel && !t.awaited(l) {
+		t.abandon(l, facts, providers.Ambiguous.String())
+		return
+	}
+	t.follow(l, facts, next, err, func(*decision) {})
+}
+
+// awaited reports whether whoever asked for a charge without a code may still wait
+// for one.
+func (t *Terminal) awaited(l *live) bool {
+	return l.began >= 0 && t.clock.Up() <= l.began+l.charge.ExpiryDuration()
 }
 
 // retryWait is how long to wait before another attempt: not at all after an

@@ -1,7 +1,9 @@
 package terminal_test
 
 import (
+	"cmp"
 	"context"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -157,6 +159,84 @@ func TestThePayerDoesNotWaitForQuestions(t *testing.T) {
 		r.pass(3 * time.Second)
 		r.shows(display.Paid) // and nor does its payment
 	})
+}
+
+// TestLookUpThatIsRefused: an attempt of unknown outcome that its provider will never
+// tell about ends as an orphan, by itself, also of a charge that nobody stands before;
+// another one is sent only while somebody may wait for it.
+func TestLookUpThatIsRefused(t *testing.T) {
+	unknown := fails(providers.Ambiguous)
+	for _, tt := range []struct {
+		name   string
+		second func(context.Context, providers.Intent) (providers.Charge, error) // and further attempts; nil: accepted
+		status providers.Kind
+		then   providers.Kind // after the expiry; 0: as before
+		soon   string         // attempts after ten seconds, and the state
+		late   string         // after the expiry
+	}{
+		{"for good", nil, providers.Invalid, 0, "orphaned accepted pending", "orphaned accepted expired"},
+		{"for good, each time", unknown, providers.Conflict, 0, "orphaned orphaned orphaned failed", "orphaned orphaned orphaned failed"},
+		{"to the account", nil, providers.Auth, 0, "uncertain created", "orphaned failed"},
+		{"by nobody", nil, providers.NotSent, 0, "uncertain created", "uncertain created"},
+		{"by an outage, and then there is none", nil, providers.Unavailable, providers.NotFound, "uncertain created", "orphaned failed"},
+		{"by an outage, and then for good", nil, providers.Unavailable, providers.Invalid, "uncertain created", "orphaned failed"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(r *rig) {
+				r.route.caps.LookUp = true
+				r.route.create = func(ctx context.Context, in providers.Intent) (providers.Charge, error) {
+					if in.Attempt == 1 {
+						return unknown(ctx, in)
+					}
+					if tt.second != nil {
+						return tt.second(ctx, in)
+					}
+					return r.route.accept(ctx, in)
+				}
+				refuse := func(kind providers.Kind) {
+					r.route.on(func(_ context.Context, ref providers.Ref) (providers.Charge, error) {
+						if ref.ProviderID != "" {
+							return providers.Charge{ProviderID: ref.ProviderID, Status: providers.StatusPending, Digest: "d"}, nil
+						}
+						return providers.Charge{}, &providers.Error{Kind: kind}
+					})
+				}
+				refuse(tt.status)
+				id, err := r.term.Start(r.Context(), terminal.Request{Amount: 1234, Source: "api"})
+				if err != nil {
+					r.Fatal(err)
+				}
+				state := func() string {
+					c, s := r.fold(id), ""
+					for _, a := range c.Attempts {
+						s += string(a.State) + " "
+					}
+					if c.NeverShown != (c.State == charge.Failed) {
+						r.Errorf("never shown: %v, of a charge that is %s", c.NeverShown, c.State)
+					}
+					return s + string(c.State)
+				}
+				r.pass(10 * time.Second)
+				if got := state(); got != tt.soon {
+					r.Errorf("after ten seconds: %s; want %s", got, tt.soon)
+				}
+				r.pass(6 * time.Minute)
+				refuse(cmp.Or(tt.then, tt.status))
+				r.pass(time.Hour)
+				if got := state(); got != tt.late {
+					r.Errorf("after its time: %s; want %s", got, tt.late)
+				}
+				sent, asked := len(r.route.intents), r.route.questions()
+				r.pass(time.Hour)
+				if strings.HasSuffix(tt.late, "failed") && r.route.questions() != asked {
+					r.Errorf("%d more questions about a charge that is over", r.route.questions()-asked)
+				}
+				if n := len(r.route.intents); n != sent {
+					r.Errorf("%d more attempts", n-sent)
+				}
+			})
+		})
+	}
 }
 
 // TestLookUpDoesNotHoldTheScreen: an attempt that cannot be looked up yet is

@@ -109,8 +109,8 @@ func (t *Terminal) resume(l *live) {
 	switch {
 	case c.State == charge.Created:
 		facts, next := c.Interrupted(t.route(c).Caps())
-		if l.began < 0 || up > l.began+c.ExpiryDuration() {
-			t.abandon(l, facts)
+		if !t.awaited(l) {
+			t.abandon(l, facts, "interrupted")
 			return
 		}
 		if c.Present && t.session.state == display.Idle {
@@ -149,16 +149,20 @@ func (t *Terminal) resume(l *live) {
 // terminal that starts: later somebody else stands there.
 const paidAgain = 30 * time.Second
 
-// abandon ends a charge whose payer never saw a code and is not there any more.
-func (t *Terminal) abandon(l *live, facts []charge.Fact) {
+// abandon ends a charge whose payer never saw a code and is not there any more, for
+// a reason.
+func (t *Terminal) abandon(l *live, facts []charge.Fact, reason string) {
 	if n := len(facts); n == 0 || facts[n-1].Kind() != (charge.EndedFact{State: charge.Failed}).Kind() {
-		facts = append(facts, charge.EndedFact{Charge: l.charge.ID, State: charge.Failed, Reason: "interrupted"})
+		facts = append(facts, charge.EndedFact{Charge: l.charge.ID, State: charge.Failed, Reason: reason})
 	}
 	d, err := decide("abandon", l, facts...)
 	if err != nil {
 		t.fatal = err
 		return
 	}
-	d.then = func([]queue.Job) { t.changed(l, nil) }
+	d.then = func([]queue.Job) {
+		l.lookUp = false
+		t.changed(l, nil)
+	}
 	t.commit(d)
 }

@@ -96,7 +96,7 @@ func TestFailOver(t *testing.T) {
 		{name: "unknown", create: providers.Ambiguous, want: "first/one:orphaned fake/acc:accepted ", state: charge.Pending},
 		{name: "unknown, and there is none", create: providers.Ambiguous, lookUp: true, status: providers.NotFound, want: "first/one:orphaned fake/acc:accepted ", state: charge.Pending},
 		{name: "unknown, and nobody answers", create: providers.Ambiguous, lookUp: true, status: providers.NotSent, want: "first/one:orphaned fake/acc:accepted ", state: charge.Pending},
-		{name: "unknown, and refused to say", create: providers.Ambiguous, lookUp: true, status: providers.Invalid, want: "first/one:uncertain ", state: charge.Created},
+		{name: "unknown, and refused to say", create: providers.Ambiguous, lookUp: true, status: providers.Invalid, want: "first/one:orphaned fake/acc:accepted ", state: charge.Pending},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			routes(t, func(r *rig, first *second) {
