@@ -46,7 +46,7 @@ func asyncapi(t testing.TB, instead []schemaOf) string {
 
 	channelNodes, operations, messages := node{}, node{}, node{}
 	schemaNames := map[Channel]string{
-		ChannelState: "State", ChannelHello: "Hello", ChannelLedger: "Batch", ChannelEvt: "Evt", ChannelTele: "Tele", ChannelRes: "Res", ChannelPayGet: "PayGet",
+		ChannelState: "State", ChannelHello: "Hello", ChannelLedger: "Batch", ChannelEvt: "Evt", ChannelTele: "Tele", ChannelRes: "Res", ChannelPayGet: "PayGet", ChannelPropose: "Propose",
 		ChannelAck: "Ack", ChannelPay: "Pay", ChannelCharge: "ChargeRequest",
 	}
 	for _, up := range []bool{true, false} {

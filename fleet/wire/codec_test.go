@@ -149,6 +149,8 @@ func decodeChannel(c Channel, payload []byte) (Message, error) {
 		return decodeAs[Res](payload)
 	case ChannelPayGet:
 		return decodeAs[PayGet](payload)
+	case ChannelPropose:
+		return decodeAs[Propose](payload)
 	}
 	return nil, fmt.Errorf("no plain messages on %s", c)
 }
@@ -234,6 +236,8 @@ func TestEncodeRefuses(t *testing.T) {
 		"no code":          {Res{V: 1, SID: "s", JTI: "j"}, ErrMalformed},
 		"asks nothing":     {PayGet{V: 1, SID: "s"}, ErrMalformed},
 		"asks too much":    {PayGet{V: 1, SID: "s", Charges: make([]string, MaxAsked+1)}, ErrMalformed},
+		"seals too much":   {Propose{V: 1, SID: "s", Proposal: "p", Sealed: make([]byte, MaxSealed+1)}, ErrTooLarge},
+		"proposes nothing": {Propose{V: 1, SID: "s"}, ErrMalformed},
 		"asks for no name": {PayGet{V: 1, SID: "s", Charges: []string{""}}, ErrMalformed},
 	} {
 		if got, err := Encode(test.m); !errors.Is(err, test.want) || got != nil {
@@ -259,7 +263,8 @@ func TestLargestMessages(t *testing.T) {
 	for range MaxAsked {
 		ask.Charges = append(ask.Charges, strings.Repeat("C", MaxID))
 	}
-	for _, m := range []Message{evt, tele, ask} {
+	offer := Propose{V: 1, SID: "s", Proposal: strings.Repeat("P", MaxID), Sealed: make([]byte, MaxSealed)}
+	for _, m := range []Message{evt, tele, ask, offer} {
 		payload, err := Encode(m)
 		if err != nil {
 			t.Errorf("%s: %v", m.Channel(), err)
@@ -311,7 +316,7 @@ func TestRoundTripOfAnything(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var m Message
 		sid := ids.Draw(t, "sid")
-		switch rapid.IntRange(0, 5).Draw(t, "type") {
+		switch rapid.IntRange(0, 6).Draw(t, "type") {
 		case 0:
 			m = State{V: 1, On: true, SID: sid, Boot: ids.Draw(t, "boot"), Version: "v" + texts.Draw(t, "version"), At: times.Draw(t, "at")}
 		case 1:
@@ -334,6 +339,8 @@ func TestRoundTripOfAnything(t *testing.T) {
 		case 4:
 			code := rapid.SampledFrom(append(Codes(), "newer")).Draw(t, "code")
 			m = Res{V: 1, SID: sid, JTI: ids.Draw(t, "jti"), OK: code == CodeDone || code == CodeKnown, Code: code, Detail: texts.Draw(t, "detail"), Charge: ids.Draw(t, "charge")}
+		case 5:
+			m = Propose{V: 1, SID: sid, Proposal: ids.Draw(t, "proposal"), Sealed: rapid.SliceOfN(rapid.Byte(), 1, MaxSealed).Draw(t, "sealed")}
 		default:
 			m = PayGet{V: 1, SID: sid, Charges: rapid.SliceOfN(ids, 1, MaxAsked).Draw(t, "charges")}
 		}

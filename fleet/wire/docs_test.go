@@ -125,7 +125,7 @@ var limits = map[string]any{
 	"MaxBatchBytes": MaxBatchBytes, "MaxEntry": MaxEntry, "MaxBatchHeader": MaxBatchHeader, "MaxInFlight": MaxInFlight, "MaxToken": MaxToken,
 	"MaxLifetime": MaxLifetime, "ClockLeeway": ClockLeeway, "MaxKeys": MaxKeys, "MaxCounter": int64(MaxCounter), "MaxDepth": MaxDepth,
 	"MaxID": MaxID, "MaxText": MaxText, "MaxAsked": MaxAsked, "MaxMetrics": MaxMetrics, "MaxDetails": MaxDetails,
-	"MaxSegment": MaxSegment, "MaxTopic": MaxTopic, "PackAbove": PackAbove,
+	"MaxSegment": MaxSegment, "MaxSealed": MaxSealed, "MaxTopic": MaxTopic, "PackAbove": PackAbove,
 }
 
 // limitNames are the exported constants of limits.go, in their order.
@@ -291,7 +291,7 @@ func blocks(t testing.TB, types []reflect.Type) map[string]string {
 // errorsByName are the sentinels as the sources name them.
 var errorsByName = map[string]error{
 	"ErrTooLarge": ErrTooLarge, "ErrEncoding": ErrEncoding, "ErrVersion": ErrVersion, "ErrMalformed": ErrMalformed, "ErrTopic": ErrTopic,
-	"ErrSignature": ErrSignature, "ErrAlgorithm": ErrAlgorithm, "ErrType": ErrType, "ErrAudience": ErrAudience, "ErrExpired": ErrExpired, "ErrKey": ErrKey,
+	"ErrSignature": ErrSignature, "ErrAlgorithm": ErrAlgorithm, "ErrType": ErrType, "ErrAudience": ErrAudience, "ErrExpired": ErrExpired, "ErrKey": ErrKey, "ErrSealed": ErrSealed,
 }
 
 // channelName is the name of the channel's constant.

@@ -99,6 +99,7 @@ func exampleMessages(t testing.TB) []Message {
 		Res{V: 1, SID: exampleSID, JTI: "pay-7f3a", OK: true, Code: CodeDone, Charge: exampleCharge},
 		Res{V: 1, SID: exampleSID, JTI: "charge-51", Code: CodeInvalid, Detail: "merchant \"loja-9\" is not configured"},
 		PayGet{V: 1, SID: exampleSID, Charges: []string{exampleCharge}},
+		Propose{V: 1, SID: exampleSID, Proposal: "QH3K7WZ2M5N4T6V7B2C3D4F5G", Sealed: []byte("for the hub alone")},
 	}
 }
 

@@ -52,6 +52,8 @@ const (
 	MaxDetails = 16
 	// MaxSegment is the longest name of a tenant, a site or a device.
 	MaxSegment = 64
+	// MaxSealed is the longest text that is sealed to the hub, for all its keys together.
+	MaxSealed = 4 << 10
 	// MaxTopic is the longest topic.
 	MaxTopic = len(root) + 3*(1+MaxSegment) + len("/down/pay-get")
 	// PackAbove is the size from which a payload is deflated.
@@ -83,4 +85,6 @@ var (
 	ErrExpired = errors.New("a token outside its time")
 	// ErrKey: a token signed by a key that is not pinned.
 	ErrKey = errors.New("an unknown key")
+	// ErrSealed: sealed for other keys or another context, or damaged.
+	ErrSealed = errors.New("what is sealed cannot be opened")
 )

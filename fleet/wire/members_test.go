@@ -135,6 +135,9 @@ var classes = map[string]class{
 		[]string{`[]`, `""`, `{}`, `[1]`, `[""]`, `[null]`},
 	},
 
+	"Propose.v": classVersion, "Propose.sid": classID, "Propose.proposal": classID,
+	"Propose.sealed": {fmt.Sprintf("base64, at most %d bytes", MaxSealed), node{{"type", "string"}, {"contentEncoding", "base64"}}, quoted("AAAA"), quoted("%", strings.Repeat("AAAA", MaxSealed/3+1))},
+
 	"Batch.v": classVersion, "Batch.sid": classID, "Batch.count": integer("1", strconv.Itoa(MaxBatchEntries)), "Batch.prev": classHash,
 
 	"Position.epoch": integer("0", max64), "Position.seq": integer("0", max64),
@@ -175,7 +178,7 @@ var contextual = map[string]bool{
 // documents.
 func structs() []reflect.Type {
 	return []reflect.Type{
-		reflect.TypeFor[State](), reflect.TypeFor[Hello](), reflect.TypeFor[Evt](), reflect.TypeFor[Tele](), reflect.TypeFor[Res](), reflect.TypeFor[PayGet](),
+		reflect.TypeFor[State](), reflect.TypeFor[Hello](), reflect.TypeFor[Evt](), reflect.TypeFor[Tele](), reflect.TypeFor[Res](), reflect.TypeFor[PayGet](), reflect.TypeFor[Propose](),
 		reflect.TypeFor[Batch](), reflect.TypeFor[Claims](), reflect.TypeFor[Ack](), reflect.TypeFor[Pay](), reflect.TypeFor[ChargeRequest](),
 		reflect.TypeFor[ledger.Position](), reflect.TypeFor[ledger.Head](), reflect.TypeFor[ledger.Signed](), reflect.TypeFor[ledger.Checkpoint](),
 	}

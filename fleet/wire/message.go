@@ -10,7 +10,7 @@ import (
 )
 
 // Message is a plain JSON message from terminal to hub: [State], [Hello],
-// [Evt], [Tele], [Res] or [PayGet]. V of each is [Version].
+// [Evt], [Tele], [Res], [PayGet] or [Propose]. V of each is [Version].
 type Message interface {
 	// Channel is where the message travels.
 	Channel() Channel
@@ -124,6 +124,16 @@ type PayGet struct {
 	Charges []string `json:"charges"` // ids of the charges
 }
 
+// Propose hands over what belongs to a proposal that the terminal has in its ledger: whom
+// it wants paid, which only the hub can read, and nobody keeps when it is over. It is
+// sent until the hub has said, in a payout, that it has it.
+type Propose struct {
+	V        int    `json:"v"`                // version of the message, 1
+	SID      string `json:"sid"`              // id of the session, as in state
+	Proposal string `json:"proposal"`         // id of the proposal
+	Sealed   []byte `json:"sealed,omitempty"` // the details, sealed to each key of the hub that the terminal has pinned; none in a refund
+}
+
 // Channel implements [Message].
 func (State) Channel() Channel { return ChannelState }
 
@@ -142,12 +152,16 @@ func (Res) Channel() Channel { return ChannelRes }
 // Channel implements [Message].
 func (PayGet) Channel() Channel { return ChannelPayGet }
 
-func (m State) version() int  { return m.V }
-func (m Hello) version() int  { return m.V }
-func (m Evt) version() int    { return m.V }
-func (m Tele) version() int   { return m.V }
-func (m Res) version() int    { return m.V }
-func (m PayGet) version() int { return m.V }
+// Channel implements [Message].
+func (Propose) Channel() Channel { return ChannelPropose }
+
+func (m State) version() int   { return m.V }
+func (m Hello) version() int   { return m.V }
+func (m Evt) version() int     { return m.V }
+func (m Tele) version() int    { return m.V }
+func (m Res) version() int     { return m.V }
+func (m PayGet) version() int  { return m.V }
+func (m Propose) version() int { return m.V }
 
 func (m State) utc() Message {
 	m.At = stamp(m.At)
@@ -164,9 +178,10 @@ func (m Tele) utc() Message {
 	return m
 }
 
-func (m Hello) utc() Message  { return m }
-func (m Res) utc() Message    { return m }
-func (m PayGet) utc() Message { return m }
+func (m Hello) utc() Message   { return m }
+func (m Res) utc() Message     { return m }
+func (m PayGet) utc() Message  { return m }
+func (m Propose) utc() Message { return m }
 
 func (m State) check() error {
 	if !m.On {
@@ -241,4 +256,11 @@ func (m PayGet) check() error {
 		}
 	}
 	return id("sid", m.SID)
+}
+
+func (m Propose) check() error {
+	if len(m.Sealed) > MaxSealed {
+		return fmt.Errorf("%w: %d bytes sealed", ErrTooLarge, len(m.Sealed))
+	}
+	return all(id("sid", m.SID), id("proposal", m.Proposal))
 }

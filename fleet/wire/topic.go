@@ -13,13 +13,14 @@ type Channel string
 
 // The channels upwards, from terminal to hub.
 const (
-	ChannelState  Channel = "state"   // retained presence, and the last will
-	ChannelHello  Channel = "hello"   // first message of a session
-	ChannelLedger Channel = "ledger"  // batches of entries
-	ChannelEvt    Channel = "evt"     // alarms
-	ChannelTele   Channel = "tele"    // measurements; may be lost
-	ChannelRes    Channel = "res"     // what became of a signed message
-	ChannelPayGet Channel = "pay-get" // questions about charges
+	ChannelState   Channel = "state"   // retained presence, and the last will
+	ChannelHello   Channel = "hello"   // first message of a session
+	ChannelLedger  Channel = "ledger"  // batches of entries
+	ChannelEvt     Channel = "evt"     // alarms
+	ChannelTele    Channel = "tele"    // measurements; may be lost
+	ChannelRes     Channel = "res"     // what became of a signed message
+	ChannelPayGet  Channel = "pay-get" // questions about charges
+	ChannelPropose Channel = "propose" // the sealed part of a proposal
 )
 
 // The channels downwards, from hub to terminal. All carry signed tokens.
@@ -43,6 +44,7 @@ var channels = []struct {
 	{ChannelTele, true, 0, false},
 	{ChannelRes, true, 1, false},
 	{ChannelPayGet, true, 1, false},
+	{ChannelPropose, true, 1, false},
 	{ChannelAck, false, 0, false},
 	{ChannelPay, false, 0, false},
 	{ChannelCharge, false, 0, false},

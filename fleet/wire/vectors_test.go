@@ -30,7 +30,7 @@ var update = flag.Bool("update", false, "write vectors and documents anew from t
 // errorWords names each error in vectors and documents.
 var errorWords = map[string]error{
 	"too_large": ErrTooLarge, "encoding": ErrEncoding, "version": ErrVersion, "malformed": ErrMalformed, "topic": ErrTopic,
-	"signature": ErrSignature, "algorithm": ErrAlgorithm, "type": ErrType, "audience": ErrAudience, "expired": ErrExpired, "key": ErrKey,
+	"signature": ErrSignature, "algorithm": ErrAlgorithm, "type": ErrType, "audience": ErrAudience, "expired": ErrExpired, "key": ErrKey, "sealed": ErrSealed,
 }
 
 // wordOf is "ok", or the word of the error.
