@@ -203,8 +203,10 @@ func newRefundProposeCmd(g *globals, data *string) *cobra.Command {
 		Short: "Propose to give a payment back",
 		Long: `Propose enters a refund of one payment of a charge, whole or a part, for somebody
 else to approve. The payment must stand in the terminal's ledger, as far as the
-terminal has signed it (ssg-hub export shows it). Where the provider is none of the
-hub's configuration, or cannot give money back, it becomes a ticket.
+terminal has signed it (ssg-hub export shows it). --provider is a [[provider]] of the
+hub's configuration, or what the terminal calls the one that received the payment.
+Where the hub has no such provider, or it cannot give money back, the refund becomes
+a ticket. Any other name is an error.
 
 With --json it prints one line {"event":"payout","payout","state","digest",…}.
 
@@ -214,7 +216,7 @@ Exit codes: 0 it is recorded, 1 failed, 2 wrong usage.`,
 	}
 	jsonFlag(cmd, &asJSON)
 	sign.flags(cmd)
-	cmd.Flags().StringVar(&route, "provider", "", "the [[provider]] that received the payment")
+	cmd.Flags().StringVar(&route, "provider", "", "the provider that received the payment")
 	cmd.Flags().StringVar(&amount, "amount", "", "reais with a dot, such as 25.00")
 	cmd.Flags().StringVar(&endToEnd, "end-to-end", "", "the end-to-end id of the payment")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -248,7 +250,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 	jsonFlag(cmd, &asJSON)
 	sign.flags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return g.decide(cmd.Context(), *data, sign, payouts.Statement{Do: payouts.Approve, Payout: payout.ID(args[0]), Digest: args[1]}, asJSON)
+		return g.decide(cmd.Context(), *data, sign, payouts.Statement{Do: payouts.Approve, Payout: payout.ID(args[0]), Kind: kind, Digest: args[1]}, asJSON)
 	}
 	return cmd
 }
@@ -273,7 +275,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 	sign.flags(cmd)
 	cmd.Flags().StringVar(&reason, "reason", "", "why; no personal data")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return g.decide(cmd.Context(), *data, sign, payouts.Statement{Do: payouts.Reject, Payout: payout.ID(args[0]), Reason: reason}, asJSON)
+		return g.decide(cmd.Context(), *data, sign, payouts.Statement{Do: payouts.Reject, Payout: payout.ID(args[0]), Kind: kind, Reason: reason}, asJSON)
 	}
 	return cmd
 }
@@ -304,7 +306,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 	cmd.Flags().StringVar(&reason, "reason", "", "how it was found out; no personal data")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return g.decide(cmd.Context(), *data, sign, payouts.Statement{
-			Do: payouts.Resolve, Payout: payout.ID(args[0]), State: payout.State(state), EndToEnd: endToEnd, Document: document, Reason: reason,
+			Do: payouts.Resolve, Payout: payout.ID(args[0]), Kind: kind, State: payout.State(state), EndToEnd: endToEnd, Document: document, Reason: reason,
 		}, asJSON)
 	}
 	return cmd
@@ -420,6 +422,9 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 			err := desk.store.View(cmd.Context(), func(tx hub.Tx) (err error) {
 				if r, err = payouts.Get(tx, payout.ID(args[0])); err != nil {
 					return err
+				}
+				if r.Kind != kind {
+					return payouts.Misnamed(r, kind)
 				}
 				if d, err = payouts.Details(tx, r.ID); errors.Is(err, hub.ErrNotFound) {
 					erased, err = true, nil

@@ -74,7 +74,7 @@ func TestRefundCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	paid := sim.Received()[0].EndToEnd
-	account := fmt.Sprintf("[[provider]]\nname = \"banco\"\ntype = \"bacen\"\nmerchant = \"loja\"\nurl = %q\nallow_insecure_http = true\nclient_id = %q\nclient_secret = %s\nrequests_per_second = 100\n[provider.bacen]\nprofile = \"simulator\"\n",
+	account := fmt.Sprintf("[[provider]]\nname = \"conta-bb\"\ntype = \"bacen\"\nmerchant = \"loja\"\nurl = %q\nallow_insecure_http = true\nclient_id = %q\nclient_secret = %s\nrequests_per_second = 100\n[provider.bacen]\nprofile = \"simulator\"\n",
 		server.URL, bacensim.DefaultClientID, secretFile(t, bacensim.DefaultClientSecret))
 	data, addr := t.TempDir(), freeAddress(t)
 	must(t, data, "keys", "make")
@@ -92,20 +92,24 @@ func TestRefundCommands(t *testing.T) {
 		return []string{"refund", "propose", "kiosk-1", charge, "--provider", route, "--end-to-end", paid, "--amount", amount, "--by", "ana", "--key", keys["ana"]}
 	}
 	refused(t, "not proved", "refund", "propose", "kiosk-1", charge, "--provider", "banco", "--end-to-end", "E"+strings.Repeat("1", 31), "--amount", "1.00", "--by", "ana", "--key", keys["ana"], "--data", data)
-	refused(t, "more would be refunded than was paid", append(propose("banco", "10.01"), "--data", data)...)
-	part := one(t, data, propose("banco", "6.00")...)
+	refused(t, "more would be refunded than was paid", append(propose("conta-bb", "10.01"), "--data", data)...)
+	part := one(t, data, propose("conta-bb", "6.00")...)
 	if part.Manual || part.Merchant != "loja" || part.Device != "kiosk-1" {
 		t.Errorf("got %+v", part)
 	}
-	refused(t, "more would be refunded than was paid", append(propose("banco", "4.01"), "--data", data)...)
+	refused(t, "more would be refunded than was paid", append(propose("conta-bb", "4.01"), "--data", data)...)
 	must(t, data, "refund", "approve", string(part.ID), part.Digest, "--by", "bia", "--key", keys["bia"])
 	eventually(t, "it is settled", func() bool { return one(t, data, "refund", "show", string(part.ID)).State == "settled" })
 	if got := sim.Refunds(); len(got) != 1 || got[0].Amount != 600 || got[0].ID != string(part.ID) || got[0].EndToEnd != paid {
 		t.Errorf("the bank has %+v", got)
 	}
 
-	// The rest by hand: two must approve what no account limits.
-	ticket := one(t, data, propose("maquininha", "4.00")...)
+	// The rest by hand, by the terminal's name for the provider: two must approve what
+	// no account limits.
+	refused(t, "the hub has: conta-bb", append(propose("maquininha", "4.00"), "--data", data)...)
+	ticket := one(t, data, propose("banco", "4.00")...)
+	refused(t, "is a refund, not a payout: see ssg-hub refund show", "payout", "approve", string(ticket.ID), ticket.Digest, "--by", "bia", "--key", keys["bia"], "--data", data)
+	refused(t, "is a refund, not a payout", "payout", "show", string(ticket.ID), "--data", data)
 	for _, who := range []string{"bia", "caio"} {
 		must(t, data, "refund", "approve", string(ticket.ID), ticket.Digest, "--by", who, "--key", keys[who])
 	}

@@ -217,7 +217,7 @@ func (b *Book) tell(tx hub.Tx, r Record, kind, text string) error {
 // Do does what an operator signed and returns the payout as it is then. The same
 // proposal again is the same payout.
 //
-// Errors: [ErrStatement], those of package payout, [hub.ErrNotFound], [ErrLimit],
+// Errors: [ErrStatement], [ErrKind], [ErrUnproved], those of package payout, [hub.ErrNotFound], [ErrLimit],
 // [hub.ErrOutcomeUnknown]. After any but the last nothing has changed.
 func (b *Book) Do(ctx context.Context, signed string) (Record, error) {
 	s, err := open(signed, func(name string) ed25519.PublicKey { return b.operators[name].Key })
@@ -226,7 +226,7 @@ func (b *Book) Do(ctx context.Context, signed string) (Record, error) {
 	}
 	var r Record
 	var paid payment
-	if s.Kind == payout.Refund {
+	if s.Do == Propose && s.Kind == payout.Refund {
 		// A ledger is long, and what is read of it here does not change any more.
 		err := b.store.View(ctx, func(tx hub.Tx) (err error) {
 			paid, err = paidBy(tx, s)
@@ -261,6 +261,9 @@ func (b *Book) Do(ctx context.Context, signed string) (Record, error) {
 		if r, err = Get(tx, s.Payout); err != nil {
 			return err
 		}
+		if s.Kind != "" && s.Kind != r.Kind {
+			return Misnamed(r, s.Kind)
+		}
 		// Approvals that are over count for nothing.
 		if f := r.Lapsed(now); f != nil {
 			if r, err = b.append(tx, r, f, Entry{}); err != nil {
@@ -286,6 +289,14 @@ func (b *Book) Do(ctx context.Context, signed string) (Record, error) {
 		return r, b.marked(ctx)
 	}
 	return r, nil
+}
+
+// ErrKind: a payout was taken for a refund, or a refund for a payout.
+var ErrKind = errors.New("not of this kind")
+
+// Misnamed is the ErrKind of a record.
+func Misnamed(r Record, taken payout.Kind) error {
+	return fmt.Errorf("%w: %s is a %s, not a %s: see ssg-hub %s show %s", ErrKind, r.ID, r.Kind, taken, r.Kind, r.ID)
 }
 
 // marked has the mark say that the newest fact is not to be forgotten.
@@ -370,6 +381,9 @@ func (b *Book) propose(tx hub.Tx, s Statement, signed string, paid payment) (Rec
 		var err error
 		manual = a == nil || a.Refunder == nil
 		in.Resend, in.Merchant = !manual, paid.merchant
+		if err := b.receiver(s.Route, paid); err != nil {
+			return Record{}, err
+		}
 		if !manual && a.Merchant != in.Merchant {
 			return Record{}, fmt.Errorf("%w: the charge is merchant %s's, and route %s pays from the account of %s", payout.ErrIntent, in.Merchant, a.Name, a.Merchant)
 		}

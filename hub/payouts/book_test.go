@@ -1,11 +1,13 @@
 package payouts
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -165,7 +167,7 @@ func TestVerify(t *testing.T) {
 	d := &disk{rows: map[string][]byte{}}
 	b := newBook(t, d, bankAccount())
 	r := b.must(t, sign(t, "ana", proposal(1, 100)))
-	b.must(t, sign(t, "bia", Statement{Do: Approve, Payout: r.ID, Digest: r.Digest}))
+	b.must(t, sign(t, "bia", Statement{Do: Approve, Payout: r.ID, Kind: payout.ToKey, Digest: r.Digest}))
 	if _, err := b.record(t.Context(), r.ID, func(r Record) (payout.Fact, error) { return r.Submit(time.Now()) }); err != nil {
 		t.Fatal(err)
 	}
@@ -203,6 +205,18 @@ func TestVerify(t *testing.T) {
 				}
 			})
 		},
+		"an approval of a refund": func(rows map[string][]byte) {
+			rebuild(t, rows, func(e *Entry) {
+				if e.Kind == (payout.ApprovedFact{}).Kind() {
+					s := Statement{Do: Approve, Payout: r.ID, Kind: payout.Refund, Digest: r.Digest}
+					s.By, s.At = "bia", approvedAt(t, *e)
+					var err error
+					if e.Signed, err = Sign(s, keyOf("bia")); err != nil {
+						t.Fatal(err)
+					}
+				}
+			})
+		},
 		"an approval by who did not sign it": func(rows map[string][]byte) {
 			rebuild(t, rows, func(e *Entry) { e.Fact = []byte(strings.Replace(string(e.Fact), `"by":"bia"`, `"by":"eva"`, 1)) })
 		},
@@ -219,6 +233,16 @@ func TestVerify(t *testing.T) {
 			t.Errorf("%s: the book opens", name)
 		}
 	}
+}
+
+// approvedAt is when an approval was signed.
+func approvedAt(t *testing.T, e Entry) time.Time {
+	t.Helper()
+	s, err := open(e.Signed, func(string) ed25519.PublicKey { return e.Key })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.At
 }
 
 // rebuild changes entries and makes the chain anew, as a forger who knows the form
@@ -327,6 +351,86 @@ func TestStatementsSayNoMore(t *testing.T) {
 		}
 		if _, err := verify(d); err != nil {
 			t.Fatalf("%s: the hub starts no more: %v", name, err)
+		}
+	}
+}
+
+// TestKinds: whoever takes a payout for a refund, or a refund for a payout, decides
+// nothing; a decision signed by an earlier version does not say what it takes it for.
+func TestKinds(t *testing.T) {
+	w := newWorld(t, nil, "")
+	w.sold("C1", "E182361202026010100000000000001A", 100)
+	b := newBook(t, w.disk, bankAccount())
+	pay := b.must(t, sign(t, "ana", proposal(1, 100)))
+	back := b.must(t, sign(t, "ana", refundOf(2, "conta")))
+	for _, r := range []Record{pay, back} {
+		other := payout.Refund
+		if r.Kind == other {
+			other = payout.ToKey
+		}
+		for _, s := range []Statement{
+			{Do: Approve, Digest: r.Digest},
+			{Do: Reject, Reason: "twice"},
+			{Do: Resolve, State: payout.Failed, Document: "extrato", Reason: "seen"},
+		} {
+			s.Payout, s.Kind = r.ID, other
+			before := maps.Clone(w.disk.rows)
+			if _, err := b.Do(t.Context(), sign(t, "bia", s)); !errors.Is(err, ErrKind) || !strings.Contains(err.Error(), "ssg-hub "+string(r.Kind)+" show") {
+				t.Errorf("%s a %s as a %s: %v", s.Do, r.Kind, other, err)
+			}
+			if !maps.EqualFunc(before, w.disk.rows, bytes.Equal) {
+				t.Errorf("%s a %s as a %s: it was refused, and something was written", s.Do, r.Kind, other)
+			}
+		}
+	}
+	b.must(t, sign(t, "bia", Statement{Do: Approve, Payout: back.ID, Kind: payout.Refund, Digest: back.Digest}))
+	b.must(t, sign(t, "bia", Statement{Do: Approve, Payout: pay.ID, Digest: pay.Digest}))
+	if _, err := verify(w.disk); err != nil {
+		t.Error(err)
+	}
+}
+
+// refundOf proposes to give back what TestKinds and TestMistypedProvider sold.
+func refundOf(n int, route string) Statement {
+	return Statement{
+		Do: Propose, Payout: idOf(n), Kind: payout.Refund, Route: route, Amount: 100, Salt: "0123456789abcdef",
+		Device: "kiosk-1", Charge: "C1", EndToEnd: "E182361202026010100000000000001A",
+	}
+}
+
+// TestMistypedProvider: a refund by a provider that nobody has is an error, not a
+// person's business; so is one by another than received the payment.
+func TestMistypedProvider(t *testing.T) {
+	bank := bankAccount()
+	bank.Name = "banco"
+	foreign := bank
+	foreign.Merchant = "padaria"
+	for name, test := range map[string]struct {
+		routes []Route
+		name   string
+		says   string // "": it is taken
+	}{
+		"a name that nobody has":              {[]Route{bankAccount()}, "bancp", `calls the one that received the payment "banco"; the hub has: conta`},
+		"the terminal's name":                 {nil, "banco", ""},
+		"the hub's own name for it":           {[]Route{bankAccount()}, "conta", ""},
+		"the same name on both sides":         {[]Route{bank, bankAccount()}, "banco", ""},
+		"another that the hub has":            {[]Route{bank, bankAccount()}, "conta", "came in by provider banco, not by conta"},
+		"mistyped, and the hub has the right": {[]Route{bank}, "bancp", "came in by provider banco, not by bancp"},
+		"another merchant's has that name":    {[]Route{foreign, bankAccount()}, "conta", ""},
+	} {
+		w := newWorld(t, nil, "")
+		w.sold("C1", "E182361202026010100000000000001A", 100)
+		b := newBook(t, w.disk, test.routes...)
+		before := maps.Clone(w.disk.rows)
+		_, err := b.Do(t.Context(), sign(t, "ana", refundOf(1, test.name)))
+		switch {
+		case test.says == "" && err != nil:
+			t.Errorf("%s: %v", name, err)
+		case test.says == "":
+		case !errors.Is(err, payout.ErrIntent) || !strings.Contains(err.Error(), test.says):
+			t.Errorf("%s: got %v; want %q", name, err, test.says)
+		case !maps.EqualFunc(before, w.disk.rows, bytes.Equal):
+			t.Errorf("%s: it was refused, and something was written", name)
 		}
 	}
 }

@@ -295,10 +295,10 @@ func Verify(tx hub.Tx) (Report, error) {
 		if err != nil {
 			return broken("entry %d: %v", e.Seq, err)
 		}
-		if err := e.signed(f); err != nil {
+		r := folded[f.Subject()]
+		if err := e.signed(f, r.Kind); err != nil {
 			return broken("entry %d: %v", e.Seq, err)
 		}
-		r := folded[f.Subject()]
 		if r.Payout, err = r.Apply(f); err != nil {
 			return broken("entry %d: %v", e.Seq, err)
 		}
@@ -339,8 +339,9 @@ func normal(r Record) string {
 	return string(doc)
 }
 
-// signed checks that a decision of a person is the statement that is with it.
-func (e Entry) signed(f payout.Fact) error {
+// signed checks that a decision of a person, about a record of this kind, is the
+// statement that is with it.
+func (e Entry) signed(f payout.Fact, kind payout.Kind) error {
 	var want Statement
 	switch f := f.(type) {
 	case payout.ApprovedFact:
@@ -361,6 +362,9 @@ func (e Entry) signed(f payout.Fact) error {
 	s, err := open(e.Signed, func(string) ed25519.PublicKey { return e.Key })
 	if err != nil {
 		return err
+	}
+	if s.Kind != "" { // earlier versions did not say it
+		want.Kind = kind
 	}
 	if want.At.IsZero() {
 		want.At = s.At

@@ -132,7 +132,7 @@ func TestTicketsAreMarked(t *testing.T) {
 	o := Options{Store: &process{disk: w.disk}, Operators: operators("ana", "bia", "caio"), Mark: filepath.Join(t.TempDir(), "payouts.mark")}
 	b := must(Open(t.Context(), o))
 	r := b.must(t, sign(t, "ana", Statement{
-		Do: Propose, Payout: idOf(1), Kind: payout.Refund, Route: "panel", Amount: 100, Salt: "0123456789abcdef",
+		Do: Propose, Payout: idOf(1), Kind: payout.Refund, Route: "banco", Amount: 100, Salt: "0123456789abcdef",
 		Device: "kiosk-1", Charge: "C1", EndToEnd: "E182361202026010100000000000001A",
 	}))
 	backup := maps.Clone(w.disk.rows)

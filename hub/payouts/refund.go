@@ -1,6 +1,7 @@
 package payouts
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -15,10 +16,11 @@ import (
 // made.
 var ErrUnproved = errors.New("the payment is not proved")
 
-// payment is what a payment brought in, and to whom.
+// payment is what a payment brought in, to whom, and by which of the terminal's
+// providers.
 type payment struct {
-	amount   money.Amount
-	merchant string
+	amount          money.Amount
+	merchant, route string
 }
 
 // paidBy finds a payment in the terminal's ledger, as far as the terminal has signed
@@ -36,6 +38,7 @@ func paidBy(tx hub.Tx, s Statement) (payment, error) {
 		signed[c.Epoch] = c.Signed
 	}
 	var paid payment
+	var first string // the route that the charge began at
 	for e, err := range tx.Entries(s.Device, ledger.Position{}) {
 		if err != nil {
 			return payment{}, err
@@ -55,7 +58,7 @@ func paidBy(tx hub.Tx, s Statement) (payment, error) {
 		var evidence charge.Evidence
 		switch f := f.(type) {
 		case charge.CreatedFact:
-			paid.merchant = f.Merchant
+			paid.merchant, first = f.Merchant, f.Route
 		case charge.PaidFact:
 			amount, evidence = f.Amount, f.Evidence
 		case charge.ExtraPaymentFact:
@@ -71,7 +74,7 @@ func paidBy(tx hub.Tx, s Statement) (payment, error) {
 		if signed[e.Epoch].Before(e.Position) {
 			return unproved("terminal %s has not signed the entry that tells of it yet: try again when it has synchronised", s.Device)
 		}
-		paid.amount = amount
+		paid.amount, paid.route = amount, cmp.Or(evidence.Route, first)
 	}
 	switch {
 	case paid.amount == 0:
@@ -80,6 +83,22 @@ func paidBy(tx hub.Tx, s Statement) (payment, error) {
 		return unproved("charge %s of terminal %s has no beginning in the ledger", s.Charge, s.Device)
 	}
 	return paid, nil
+}
+
+// receiver refuses a provider that a refund cannot mean. A name that the hub does not
+// have is a person's business only if it is the terminal's for where the money came in;
+// a mistyped one would be, too, though the hub could do it.
+func (b *Book) receiver(name string, paid payment) error {
+	here, received := b.routes[name], b.routes[paid.route]
+	switch {
+	case name == paid.route:
+		return nil
+	case received != nil && received.Merchant == paid.merchant:
+		return fmt.Errorf("%w: the payment came in by provider %s, not by %s", payout.ErrIntent, paid.route, name)
+	case here == nil:
+		return fmt.Errorf("%w: no provider %q: the terminal calls the one that received the payment %q; the hub has: %s", payout.ErrIntent, name, paid.route, b.routeNames())
+	}
+	return nil
 }
 
 // refundsOf lists the refunds of a payment.

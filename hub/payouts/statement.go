@@ -49,10 +49,13 @@ type Statement struct {
 	// Reason is why it is rejected, or what is testified to.
 	Reason string `json:"reason,omitempty"`
 
+	// Kind is what is proposed. In a decision it is what the operator takes it for,
+	// which must be what it is; those signed by earlier versions leave it out.
+	Kind payout.Kind `json:"kind,omitempty"`
+
 	// Of a proposal. Salt is drawn by lot, at least 16 characters; the rest is that
 	// of a payout.Intent and payout.Details. Device and Charge name the payment that
 	// a refund gives back.
-	Kind        payout.Kind  `json:"kind,omitempty"`
 	Route       string       `json:"route,omitempty"`
 	Amount      money.Amount `json:"amount,omitempty"` // centavos
 	Key         string       `json:"key,omitempty"`
@@ -220,10 +223,10 @@ func (s Statement) check() error {
 
 // own is the statement with what its action uses, and nothing else.
 func (s Statement) own() Statement {
-	own := Statement{V: s.V, Do: s.Do, By: s.By, At: s.At, Payout: s.Payout}
+	own := Statement{V: s.V, Do: s.Do, By: s.By, At: s.At, Payout: s.Payout, Kind: s.Kind}
 	switch s.Do {
 	case Propose:
-		own.Kind, own.Route, own.Amount, own.Key, own.Description, own.Salt = s.Kind, s.Route, s.Amount, s.Key, s.Description, s.Salt
+		own.Route, own.Amount, own.Key, own.Description, own.Salt = s.Route, s.Amount, s.Key, s.Description, s.Salt
 		own.Device, own.Charge, own.EndToEnd = s.Device, s.Charge, s.EndToEnd
 	case Approve:
 		own.Digest = s.Digest
