@@ -129,6 +129,11 @@ func (c Charge) ByStatement(amount money.Amount, endToEnd, by, second string) (E
 	if !ok {
 		return Evidence{}, fmt.Errorf("charge %s has no code made here: its provider can be asked", c.ID)
 	}
+	for _, name := range []string{by, second} {
+		if !IsPerson(name) {
+			return Evidence{}, fmt.Errorf("a statement needs the names of two people, each with %s", PersonForm)
+		}
+	}
 	route, account := c.At(a.N)
 	e := Evidence{
 		Source: FromStatement, Route: route, Account: account, Attempt: a.N, ProviderID: a.ProviderID,

@@ -124,7 +124,7 @@ func TestContract(t *testing.T) {
 		t.Errorf("status: %s", a.body)
 	}
 	path := "/v1/tickets/" + ticket.ID + "/close"
-	for _, wrong := range []string{`{}`, `{"by":"ana"}`, `{"by":"52998224725","how":"refunded"}`, `{"by":"ana","how":"paid"}`, `{"by":"ana","how":null}`} {
+	for _, wrong := range []string{`{}`, `{"by":"ana"}`, `{"by":"52998224725","how":"refunded"}`, `{"by":"CPF 529.982.247-25","how":"refunded"}`, `{"by":"ana@example.com","how":"refunded"}`, `{"by":"tel 11 98765-4321","how":"refunded"}`, `{"by":"ana","how":"paid"}`, `{"by":"ana","how":null}`} {
 		ask(422, "POST", path, wrong)
 	}
 	ask(404, "POST", "/v1/tickets/T0000000000/close", `{"by":"ana","how":"refunded"}`)

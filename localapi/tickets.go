@@ -9,6 +9,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/ssg-safe/agent/charge"
 	"github.com/ssg-safe/agent/ticket"
 )
 
@@ -72,8 +73,8 @@ func (s *Server) closeTicket(w http.ResponseWriter, r *http.Request, _ *caller) 
 func decodeClose(body []byte) (by string, how ticket.How, err error) {
 	err = decodeObject(body, map[string]field{
 		"by": text(40, func(s string) error {
-			if by = s; !ticket.IsName(s) {
-				return errors.New("must be a name: letters, digits and spaces, beginning with a letter")
+			if by = s; !charge.IsPerson(s) {
+				return errors.New("must be a name of " + charge.PersonForm)
 			}
 			return nil
 		}),

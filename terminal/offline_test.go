@@ -305,6 +305,8 @@ func TestStatement(t *testing.T) {
 		for name, bad := range map[string]func() (charge.Evidence, error){
 			"one person":    func() (charge.Evidence, error) { return r.fold(id).ByStatement(1234, e2e, "ana", "") },
 			"twice the one": func() (charge.Evidence, error) { return r.fold(id).ByStatement(1234, e2e, "ana", "ana") },
+			"a CPF":         func() (charge.Evidence, error) { return r.fold(id).ByStatement(1234, e2e, "ana", "CPF 529.982.247-25") },
+			"an address":    func() (charge.Evidence, error) { return r.fold(id).ByStatement(1234, e2e, "bia@example.com", "ana") },
 			"no payment":    func() (charge.Evidence, error) { return r.fold(id).ByStatement(1234, "E1", "ana", "bia") },
 			"no amount":     func() (charge.Evidence, error) { return r.fold(id).ByStatement(0, e2e, "ana", "bia") },
 		} {

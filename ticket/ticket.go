@@ -16,7 +16,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"time"
 
@@ -180,18 +179,12 @@ func operation(tx *bbolt.Tx, subject string) (string, error) {
 	return fmt.Sprintf("ticket/%d/%s", head.Epoch, subject), err
 }
 
-var plainName = regexp.MustCompile(`^[\p{L}][\p{L}0-9 ._-]{0,39}$`)
-
-// IsName reports whether a name may be recorded: up to 40 letters, digits, spaces,
-// dots, hyphens and low lines, a letter first.
-func IsName(s string) bool { return plainName.MatchString(s) }
-
 // Close records that somebody dealt with a ticket, by its id. Errors: ErrNotFound,
 // ErrClosed, and ErrWord for a name or a word that cannot be recorded.
 func Close(tx *bbolt.Tx, at ledger.Stamp, id, by string, how How) (Ticket, error) {
 	switch {
-	case !IsName(by):
-		return Ticket{}, fmt.Errorf("%w: the name of who closes it has up to 40 letters, digits and spaces, and begins with a letter", ErrWord)
+	case !charge.IsPerson(by):
+		return Ticket{}, fmt.Errorf("%w: the name of who closes it has %s", ErrWord, charge.PersonForm)
 	case !slices.Contains(Hows(), how):
 		return Ticket{}, fmt.Errorf("%w: %q; what became of it is one of %v", ErrWord, how, Hows())
 	}

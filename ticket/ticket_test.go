@@ -80,6 +80,7 @@ func TestOnce(t *testing.T) {
 		"another's":  {"T0000000000", "ana", ticket.Refunded, ticket.ErrNotFound},
 		"nobody":     {id, "", ticket.Refunded, ticket.ErrWord},
 		"a document": {id, "52998224725", ticket.Refunded, ticket.ErrWord},
+		"a CPF":      {id, "ana 529.982.247-25", ticket.Refunded, ticket.ErrWord},
 		"two lines":  {id, "ana\nbia", ticket.Refunded, ticket.ErrWord},
 		"long":       {id, strings.Repeat("a", 41), ticket.Refunded, ticket.ErrWord},
 		"no word":    {id, "ana", "", ticket.ErrWord},

@@ -143,6 +143,9 @@ Exit codes: 0 recorded, 1 failed, 2 wrong usage.`,
 				if f.value == "" {
 					return usageError{fmt.Errorf("offline match: --%s is missing", f.name)}
 				}
+				if f.name != "e2e" && !charge.IsPerson(f.value) {
+					return usageError{fmt.Errorf("offline match: --%s: want a name of %s: the ledger keeps it for ever", f.name, charge.PersonForm)}
+				}
 			}
 			m := match{charge.ID(args[0]), terminal.StatementLine{Amount: paid, EndToEnd: endToEnd, By: by, Second: second}}
 			kind, err := matchStatement(cmd.Context(), *data, m)

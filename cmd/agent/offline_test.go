@@ -163,6 +163,8 @@ func offlineCommands(t *testing.T, data string, ids []charge.ID) {
 	ask(0, "not settled", match(ids[1], "12.33", other, "ana", "bia")...)
 	ask(0, "a second payment", match(ids[0], "12.34", "E00000000202601021504abcdefghijm", "ana", "bia")...)
 	ask(0, "2 charges", "list")
+	ask(2, "--by: want a name", match(ids[0], "12.34", other, "529.982.247-25", "bia")...)
+	ask(2, "--second: want a name", match(ids[0], "12.34", other, "ana", "bia@example.com")...)
 	ask(2, "name the charge", "match")
 }
 

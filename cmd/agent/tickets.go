@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.etcd.io/bbolt"
 
+	"github.com/ssg-safe/agent/charge"
 	"github.com/ssg-safe/agent/device"
 	"github.com/ssg-safe/agent/store"
 	"github.com/ssg-safe/agent/ticket"
@@ -152,6 +153,9 @@ Exit codes: 0 recorded, 1 failed, 2 wrong usage.`,
 				if f.value == "" {
 					return usageError{fmt.Errorf("tickets close: --%s is missing", f.name)}
 				}
+			}
+			if !charge.IsPerson(by) {
+				return usageError{fmt.Errorf("tickets close: --by: want a name of %s: the ledger keeps it for ever", charge.PersonForm)}
 			}
 			var closed ticket.Ticket
 			body := map[string]string{"by": by, "how": how}
