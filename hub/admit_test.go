@@ -402,6 +402,14 @@ func TestPresence(t *testing.T) {
 		if p, _ := r.hub.Presence(d.name); p.Head.Seq != 1 || p.Clock != "synced" {
 			t.Errorf("presence %+v", p)
 		}
+		// Telemetry says what was measured last, and nothing about the connection.
+		for n := range uint64(3) {
+			d.say(wire.Tele{V: 1, SID: "s2", At: time.Now(), Clock: "synced", Counters: map[string]uint64{"provider.ssg.sent": n}, Gauges: map[string]int64{"store.free": -7}})
+		}
+		want(true, "s3")
+		if p, _ := r.hub.Presence(d.name); p.Counters["provider.ssg.sent"] != 2 || p.Gauges["store.free"] != -7 || p.Clock != "synced" {
+			t.Errorf("presence %+v", p)
+		}
 	})
 }
 

@@ -290,7 +290,7 @@ func (h *Hub) light(group []packet) []packet {
 			}
 			p.done()
 		case p.channel == wire.ChannelTele && p.fault == "":
-			h.presence.seen(p.device.Name, time.Now())
+			h.presence.measured(p.device.Name, p.tele, time.Now())
 			p.done()
 		case (p.fault == DropMalformed || p.fault == DropTooLarge) && p.channel != wire.ChannelLedger:
 			h.counters.drop(p.fault, p.topic(), p.detail)

@@ -38,6 +38,7 @@ type packet struct {
 	evt    wire.Evt
 	res    wire.Res
 	ask    wire.PayGet
+	tele   wire.Tele
 }
 
 // topic for logs: the device's own, whatever it was published to.

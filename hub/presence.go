@@ -23,6 +23,9 @@ type Presence struct {
 	Clock   string          `json:"clock,omitempty"`
 	Pending int             `json:"pending"`
 	Free    int64           `json:"free"`
+	// From the newest telemetry: sums since the agent started, and values of then.
+	Counters map[string]uint64 `json:"counters,omitempty"`
+	Gauges   map[string]int64  `json:"gauges,omitempty"`
 }
 
 type presence struct {
@@ -76,11 +79,12 @@ func (p *presence) hello(device string, h wire.Hello, now time.Time) {
 	p.all[device] = v
 }
 
-func (p *presence) seen(device string, now time.Time) {
+// measured notes what a device measured.
+func (p *presence) measured(device string, t wire.Tele, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	v := p.all[device]
-	v.Seen = now
+	v.Seen, v.Counters, v.Gauges = now, t.Counters, t.Gauges
 	p.all[device] = v
 }
 

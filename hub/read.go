@@ -81,7 +81,7 @@ func (p *packet) read() {
 	case wire.ChannelPayGet:
 		p.ask, err = wire.Decode[wire.PayGet](p.payload)
 	case wire.ChannelTele:
-		_, err = wire.Decode[wire.Tele](p.payload)
+		p.tele, err = wire.Decode[wire.Tele](p.payload)
 	default:
 		err = fmt.Errorf("channel %s", p.channel)
 	}

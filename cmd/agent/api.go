@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -38,6 +37,7 @@ type front struct {
 	store    *store.Store
 	link     *fleet.Link // nil: none
 	clock    *device.Clock
+	limits   policies
 	log      *slog.Logger
 
 	control, api *localapi.Server // api and facade are nil where none is configured
@@ -301,22 +301,6 @@ func health(h display.Health) string {
 		return "down"
 	}
 	return "unknown"
-}
-
-// metrics are the counters and gauges of store, link and process.
-func (f *front) metrics() map[string]int64 {
-	s := f.store.Stats()
-	all := map[string]int64{
-		"store.commits": s.Commits, "store.ops": s.Ops, "store.flushes": s.Flushes, "store.bytes": s.Bytes,
-		"store.refused": s.Refused, "store.waiting": int64(s.Waiting), "store.size": s.Size, "store.free": s.Free,
-		"process.goroutines": int64(runtime.NumGoroutine()), "process.up_seconds": int64(f.clock.Up().Seconds()),
-	}
-	if f.link != nil {
-		for name, n := range f.link.Status().Counters {
-			all["link."+name] = int64(n)
-		}
-	}
-	return all
 }
 
 // hosts are the names by which clients may call the API. They leave out the port

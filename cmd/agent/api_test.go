@@ -280,6 +280,9 @@ func TestAPISurvivesAKill(t *testing.T) {
 	}) || !slices.Equal(events, entries) {
 		t.Errorf("events %v\nledger %v", events, entries)
 	}
+	if counters, err := k.curl("GET", "/v1/metrics", ""); err != nil || !bytes.Contains(counters, []byte(`"provider.sim.sent":`)) {
+		t.Errorf("counters: %s (%v)", counters, err)
+	}
 	k.commands(raw)
 }
 

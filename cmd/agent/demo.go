@@ -144,10 +144,10 @@ func runDemo(ctx context.Context, g *globals, f demoFlags) error {
 		cfg.Providers[0].URL = f.sim + kind.sim.path
 	}
 	line := &cuttable{next: transport}
-	w := &wiring{cfg: cfg, log: log, clock: clock, screen: display.Options{
+	w := &wiring{cfg: cfg, log: log, clock: clock, limits: policies{}, screen: display.Options{
 		Locale: f.locale, Title: title(cfg), Demo: true, Now: merchantClock(cfg), Hint: demoHint(f.locale),
 	}, interrupt: stop, private: true}
-	routes, err := openRoutes(cfg, line, nil, log)
+	routes, err := w.limits.open(cfg, line, nil, log)
 	if err != nil {
 		return usageError{err}
 	}

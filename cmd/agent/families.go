@@ -196,9 +196,14 @@ func (f family) simulated(url string) (MerchantConfig, ProviderConfig, error) {
 // openRoutes makes the configured providers. over replaces the network; nil:
 // each provider's own way to it, where certificates are held against now.
 func openRoutes(cfg Config, over http.RoundTripper, now func() time.Time, log *slog.Logger) (map[string]terminal.Route, error) {
-	routes, limits := map[string]terminal.Route{}, policies{}
+	return policies{}.open(cfg, over, now, log)
+}
+
+// open is openRoutes, by these policies.
+func (ps policies) open(cfg Config, over http.RoundTripper, now func() time.Time, log *slog.Logger) (map[string]terminal.Route, error) {
+	routes := map[string]terminal.Route{}
 	for _, p := range cfg.Providers {
-		route, err := openRoute(cfg, p, limits.of(p, log), over, now, log)
+		route, err := openRoute(cfg, p, ps.of(p, log), over, now, log)
 		if err != nil {
 			return nil, fmt.Errorf("provider %s: %w", p.Name, err)
 		}
@@ -209,17 +214,23 @@ func openRoutes(cfg Config, over http.RoundTripper, now func() time.Time, log *s
 
 // policies are those of the credentials that were met: two providers with one
 // credential share its limits.
-type policies map[credential]*policy.Policy
+type policies map[credential]named
 
 type credential struct{ kind, url, client string }
+
+// named is a credential's policy, and the first provider that has it.
+type named struct {
+	*policy.Policy
+	provider string
+}
 
 // of is the policy of a provider's credential.
 func (ps policies) of(p ProviderConfig, log *slog.Logger) *policy.Policy {
 	key := credential{p.Type, p.URL, p.ClientID}
-	if ps[key] == nil {
-		ps[key] = policy.New(p.RequestsPerSecond, log.With("provider", p.Name))
+	if _, known := ps[key]; !known {
+		ps[key] = named{policy.New(p.RequestsPerSecond, log.With("provider", p.Name)), p.Name}
 	}
-	return ps[key]
+	return ps[key].Policy
 }
 
 // openRoute makes one of them, whose requests keep to a policy.

@@ -26,7 +26,7 @@ import (
 type dialer func(ctx context.Context, network, addr string) (net.Conn, error)
 
 // openLink makes the link of a configuration; nil where it has no brokers.
-func openLink(c FleetConfig, dial dialer, st *store.Store, id device.Identity, clock *device.Clock, desk *desk, log *slog.Logger) (*fleet.Link, error) {
+func openLink(c FleetConfig, dial dialer, st *store.Store, id device.Identity, clock *device.Clock, desk *desk, measure func() fleet.Metrics, log *slog.Logger) (*fleet.Link, error) {
 	if len(c.Brokers) == 0 {
 		return nil, nil
 	}
@@ -34,7 +34,7 @@ func openLink(c FleetConfig, dial dialer, st *store.Store, id device.Identity, c
 		Device: id.Device, Tenant: c.Tenant, Site: c.Site, Version: readBuildInfo().Version, Brokers: c.Brokers,
 		Username: c.Username, Password: c.Password.Value, ClientID: fleet.ClientID(c.ClientID), Keepalive: c.Keepalive,
 		Store: st, DeviceKey: id.DeviceKey, Mapping: c.mapping(), Clock: clock, Handler: desk, Dial: dial, Logger: log,
-		Telemetry: func() fleet.Metrics { return measure(st) },
+		Telemetry: measure,
 	}
 	var err error
 	if o.Hub, err = c.keys(); err != nil {
@@ -90,15 +90,6 @@ func (c FleetConfig) tls() (*tls.Config, error) {
 		t.Certificates = []tls.Certificate{pair}
 	}
 	return t, nil
-}
-
-// measure is the telemetry of a terminal: of the store only, never of people.
-func measure(st *store.Store) fleet.Metrics {
-	s := st.Stats()
-	return fleet.Metrics{
-		Counters: map[string]uint64{"store.commits": uint64(s.Commits), "store.bytes": uint64(s.Bytes), "store.refused": uint64(s.Refused)},
-		Gauges:   map[string]int64{"store.free": s.Free},
-	}
 }
 
 // desk is where the fleet's words reach the terminal: it implements

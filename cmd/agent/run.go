@@ -50,10 +50,10 @@ func runAgent(ctx context.Context, g *globals, file string) error {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	w := &wiring{cfg: cfg, log: log, clock: device.NewClock(buildTime()), screen: display.Options{
+	w := &wiring{cfg: cfg, log: log, clock: device.NewClock(buildTime()), limits: policies{}, screen: display.Options{
 		Tty: cfg.Display.TTY, Locale: cfg.Terminal.Locale, Title: title(cfg), Now: merchantClock(cfg),
 	}}
-	if w.routes, err = openRoutes(cfg, nil, w.clock.Wall, log); err != nil {
+	if w.routes, err = w.limits.open(cfg, nil, w.clock.Wall, log); err != nil {
 		return usageError{err}
 	}
 	if w.printer, err = openPrinter(cfg.Printer, log); err != nil {

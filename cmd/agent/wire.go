@@ -43,6 +43,7 @@ type wiring struct {
 	log     *slog.Logger
 	clock   *device.Clock // its floor rises as the store and the hub tell
 	routes  map[string]terminal.Route
+	limits  policies         // of the routes' credentials; nil: they are not counted
 	printer terminal.Printer // nil: none
 	screen  display.Options  // Keys and Drawn are set by run
 	observe func(terminal.Event)
@@ -112,7 +113,7 @@ func (w *wiring) agent(ctx context.Context, s *screen, notify *supervise.Notifie
 	defer st.Close()
 	clock := w.clock
 	d := &desk{}
-	f := &front{cfg: w.cfg, device: id.Device, store: st, clock: clock, log: w.log}
+	f := &front{cfg: w.cfg, device: id.Device, store: st, clock: clock, limits: w.limits, log: w.log}
 	f.open()
 	var link *fleet.Link
 	var pending atomic.Int64
@@ -141,7 +142,7 @@ func (w *wiring) agent(ctx context.Context, s *screen, notify *supervise.Notifie
 			return err
 		}
 	}
-	if link, err = openLink(w.cfg.Fleet, w.dial, st, id, clock, d, w.log); err != nil {
+	if link, err = openLink(w.cfg.Fleet, w.dial, st, id, clock, d, func() fleet.Metrics { return telemetry(st, w.limits) }, w.log); err != nil {
 		return err
 	}
 	f.link = link

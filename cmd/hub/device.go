@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"text/tabwriter"
 	"time"
@@ -413,7 +415,8 @@ func newDeviceShowCmd(g *globals, data *string) *cobra.Command {
 		Use:   "show NAME",
 		Short: "Show all that is known about a terminal",
 		Long: `Show prints what list does, and the terminal's key, its epochs with their gaps
-and the branches that were set aside after forks, and what is quarantined.
+and the branches that were set aside after forks, and what is quarantined; and what
+the terminal counted since its agent started, as of its newest telemetry.
 
 With --json it is one line {"event":"device","device",…}.
 
@@ -468,6 +471,14 @@ func (d deviceInfo) write(w io.Writer) error {
 	}
 	if p := d.Presence; p != nil {
 		fmt.Fprintf(out, "online\t%s since %s\nseen\t%s\nversion\t%s\n", online(p), p.Since.Format(time.RFC3339), p.Seen.Format(time.RFC3339), p.Version)
+	}
+	if p := d.Presence; p != nil {
+		for _, name := range slices.Sorted(maps.Keys(p.Counters)) {
+			fmt.Fprintf(out, "counter\t%s %d\n", name, p.Counters[name])
+		}
+		for _, name := range slices.Sorted(maps.Keys(p.Gauges)) {
+			fmt.Fprintf(out, "gauge\t%s %d\n", name, p.Gauges[name])
+		}
 	}
 	fmt.Fprintf(out, "messages\t%d waiting\nalarms\t%d open\n", d.Waiting, d.Alarms)
 	for _, c := range d.Chains {

@@ -215,6 +215,9 @@ func TestFleet(t *testing.T) {
 	r := newFleetRig(t)
 	r.charge()
 	r.paid(1)
+	eventually(t, "what the terminal counted is shown", func() bool {
+		return strings.Contains(must(t, r.data, "device", "show", r.device), "store.commits ")
+	})
 	backup := filepath.Join(t.TempDir(), "hub.db")
 	must(t, r.data, "backup", backup)
 	r.charge()

@@ -83,11 +83,37 @@ type Policy struct {
 type Stats struct {
 	// Sent are the requests that left, Polls and Retries those among them.
 	Sent, Polls, Retries uint64
-	// Held are those that did not leave.
-	Held uint64
-	// Open: the breaker is open just now.
-	Open bool
+	// Limited are the answers of 429.
+	Limited uint64
+	// Those that did not leave: their turn would have come too late; the provider
+	// wished to be left alone; there were too many retries; the breaker was open.
+	HeldRate, HeldRetryAfter, HeldBudget, HeldBreaker uint64
+	// Opened is how often the breaker opened, Open whether it is just now.
+	Opened uint64
+	Open   bool
 }
+
+// held counts a request that did not leave.
+func (s *Stats) held(err error) {
+	h, _ := errors.AsType[*providers.Held](err)
+	switch h.Code {
+	case providers.HeldByRate:
+		s.HeldRate++
+	case heldRetryAfter:
+		s.HeldRetryAfter++
+	case heldBudget:
+		s.HeldBudget++
+	case heldBreaker:
+		s.HeldBreaker++
+	}
+}
+
+// Codes of what is held beside [providers.HeldByRate].
+const (
+	heldRetryAfter = "retry_after"
+	heldBudget     = "retry_budget"
+	heldBreaker    = "breaker_open"
+)
 
 // New returns a policy for so many requests a second (0: [DefaultPerSecond]). A
 // nil logger discards.
@@ -142,7 +168,7 @@ func (p *Policy) admit(ctx context.Context, use providers.Purpose) (probe bool, 
 	defer func() {
 		if err != nil {
 			p.mu.Lock()
-			p.stats.Held++
+			p.stats.held(err)
 			p.mu.Unlock()
 		}
 	}()
@@ -179,7 +205,7 @@ func (p *Policy) closed() error {
 // refusal is why nothing may be sent; nil when something may. p.mu is held.
 func (p *Policy) refusal(now time.Time) error {
 	if left := p.heldTill.Sub(now); left > 0 {
-		return &providers.Held{Kind: providers.Rate, Code: "retry_after", After: left, Why: "the provider asked to be left alone"}
+		return &providers.Held{Kind: providers.Rate, Code: heldRetryAfter, After: left, Why: "the provider asked to be left alone"}
 	}
 	if p.failures < BreakAfter {
 		return nil
@@ -191,7 +217,7 @@ func (p *Policy) refusal(now time.Time) error {
 	if left <= 0 {
 		return nil
 	}
-	h := &providers.Held{Kind: providers.Unavailable, Code: "breaker_open", After: left, Why: fmt.Sprintf("not sent: the last %d requests failed at the provider", p.failures)}
+	h := &providers.Held{Kind: providers.Unavailable, Code: heldBreaker, After: left, Why: fmt.Sprintf("not sent: the last %d requests failed at the provider", p.failures)}
 	if p.silent {
 		h.Kind, h.Why = providers.NotSent, fmt.Sprintf("not sent: the last %d requests got no answer", p.failures)
 	}
@@ -210,7 +236,7 @@ func (p *Policy) leave(use providers.Purpose) (probe bool, err error) {
 	case !use.Repeat:
 		p.stock = min(p.stock+1, RetryStock*RetryShare)
 	case p.stock < RetryShare:
-		return false, &providers.Held{Kind: providers.Rate, Code: "retry_budget", Why: "not repeated: too many of the last requests were retries"}
+		return false, &providers.Held{Kind: providers.Rate, Code: heldBudget, Why: "not repeated: too many of the last requests were retries"}
 	default:
 		p.stock -= RetryShare
 		p.stats.Retries++
@@ -257,6 +283,7 @@ func (p *Policy) ended(ctx context.Context, probe bool, resp *http.Response, err
 	switch status := resp.StatusCode; {
 	case status == http.StatusTooManyRequests:
 		p.limited++
+		p.stats.Limited++
 		p.hold(now, cmp.Or(after, providers.Backoff(p.limited)))
 	case status >= 500 || status == http.StatusRequestTimeout:
 		if status == http.StatusServiceUnavailable {
@@ -289,6 +316,9 @@ func (p *Policy) failed(now time.Time, probe, silent bool) {
 	p.failures++
 	p.silent = silent
 	if n := p.failures - BreakAfter; n >= 0 {
+		if n == 0 {
+			p.stats.Opened++
+		}
 		pause := providers.Backoff(n + 1)
 		p.probeAt = now.Add(pause)
 		p.log.Warn("the provider does not answer; nothing is sent for a while", "failures", p.failures, "pause", pause.Round(time.Millisecond))

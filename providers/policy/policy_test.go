@@ -225,6 +225,46 @@ func TestRetryBudget(t *testing.T) {
 	})
 }
 
+// TestStats: each request is counted once, as what became of it.
+func TestStats(t *testing.T) {
+	bubble(t, 1, func(r *rig) {
+		ctx, cancel := context.WithTimeout(r.Context(), time.Nanosecond)
+		defer cancel()
+		for range 7 { // a burst of five, and two without a turn
+			r.do(ctx, providers.Act)
+		}
+		time.Sleep(time.Minute)
+		r.far.set(status(429, "Retry-After", "30"))
+		for range 4 {
+			r.do(r.Context(), providers.Poll)
+		}
+		time.Sleep(time.Minute)
+		r.far.set(silent)
+		for range BreakAfter + 3 {
+			r.do(r.Context(), providers.Read)
+			if r.policy.Stats().Open {
+				continue
+			}
+			time.Sleep(2 * time.Second)
+		}
+		want := Stats{Sent: 5 + 1 + BreakAfter, Polls: 1, Limited: 1, HeldRate: 2, HeldRetryAfter: 3, HeldBreaker: 3, Opened: 1, Open: true}
+		if got := r.policy.Stats(); got != want {
+			r.Errorf("got  %+v\nwant %+v", got, want)
+		}
+		r.far.set(status(200))
+		time.Sleep(time.Minute)
+		r.do(r.Context(), providers.Read)
+		for range RetryStock + 5 {
+			time.Sleep(2 * time.Second)
+			r.do(providers.Repeating(r.Context()), providers.Read)
+		}
+		want.Sent, want.Retries, want.HeldBudget, want.Open = want.Sent+1+RetryStock, RetryStock, 5, false
+		if got := r.policy.Stats(); got != want {
+			r.Errorf("got  %+v\nwant %+v", got, want)
+		}
+	})
+}
+
 // TestBreaker: five failures in a row open it, a probe at a time tries it, and its
 // success lets all through.
 func TestBreaker(t *testing.T) {
