@@ -87,7 +87,7 @@ func (f *front) components() []supervise.Component {
 	})}
 	if f.api != nil {
 		list = append(list, serve("api", f.api, func() (net.Listener, error) {
-			certificates, err := serverTLS("api.certificate", f.cfg.API.Certificate, f.cfg.API.PrivateKey)
+			certificates, err := serverTLS("api.certificate", f.cfg.API.Certificate, f.cfg.API.PrivateKey, f.log)
 			if err != nil {
 				return nil, err
 			}

@@ -416,7 +416,7 @@ func (d *doctor) checkBrokers(ctx context.Context) {
 		d.add("broker", checkOK, "broker_none")
 		return
 	}
-	secure, err := d.cfg.Fleet.tls()
+	secure, err := d.cfg.Fleet.tls(nil)
 	if err != nil {
 		d.add("broker", checkFail, "broker_config", reason(err))
 		return

@@ -109,8 +109,8 @@ var doctorPortuguese = map[string]advice{
 	"facade_ok":          {"fachada SSG em %s", ""},
 	"facade_plain":       {"a fachada SSG em %s fala HTTP sem criptografia", "Se os cofres conhecem TLS, configure [facade] certificate e private_key; senão, mantenha-os numa rede só deles."},
 	"facade_certificate": {"o certificado da fachada não pode ser usado: %s", "Corrija os arquivos em [facade] e rode: ssg-agent check --config ARQUIVO"},
-	"facade_expired":     {"o certificado da fachada venceu em %s", "Instale um novo e reinicie o agente. Se a data parece certa, veja a linha clock."},
-	"facade_expires":     {"o certificado da fachada vence em %s", "Instale um novo antes disso e reinicie o agente."},
+	"facade_expired":     {"o certificado da fachada venceu em %s", "Instale um novo; o agente passa a usá-lo sem reiniciar. Se a data parece certa, veja a linha clock."},
+	"facade_expires":     {"o certificado da fachada vence em %s", "Instale um novo antes disso; o agente passa a usá-lo sem reiniciar."},
 }
 
 var doctorEnglish = map[string]advice{
@@ -209,6 +209,6 @@ var doctorEnglish = map[string]advice{
 	"facade_ok":          {"SSG façade at %s", ""},
 	"facade_plain":       {"the SSG façade at %s speaks HTTP in the clear", "If the safes know TLS, set [facade] certificate and private_key; else keep them on a network of their own."},
 	"facade_certificate": {"the façade's certificate cannot be used: %s", "Correct the files in [facade] and run: ssg-agent check --config FILE"},
-	"facade_expired":     {"the façade's certificate expired on %s", "Install a new one and restart the agent. If the date looks right, see the line clock."},
-	"facade_expires":     {"the façade's certificate expires on %s", "Install a new one before that and restart the agent."},
+	"facade_expired":     {"the façade's certificate expired on %s", "Install a new one; the agent uses it without a restart. If the date looks right, see the line clock."},
+	"facade_expires":     {"the façade's certificate expires on %s", "Install a new one before that; the agent uses it without a restart."},
 }

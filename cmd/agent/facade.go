@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ssg-safe/agent/internal/config"
+	"github.com/ssg-safe/agent/internal/keypair"
 	"github.com/ssg-safe/agent/localapi"
 	"github.com/ssg-safe/agent/localapi/facade"
 	"github.com/ssg-safe/agent/zone"
@@ -74,23 +75,24 @@ func (f *front) openFacade() {
 
 // listenFacade opens the façade's address.
 func (f *front) listenFacade() (net.Listener, error) {
-	certificates, err := serverTLS("facade.certificate", f.cfg.Facade.Certificate, f.cfg.Facade.PrivateKey)
+	certificates, err := serverTLS("facade.certificate", f.cfg.Facade.Certificate, f.cfg.Facade.PrivateKey, f.log)
 	if err != nil {
 		return nil, err
 	}
 	return localapi.Listen(f.cfg.Facade.Listen, certificates)
 }
 
-// serverTLS reads a server's certificate; nil where none is configured.
-func serverTLS(key, certificate, private string) (*tls.Config, error) {
+// serverTLS reads a server's certificate, now and when it is renewed; nil where none
+// is configured.
+func serverTLS(key, certificate, private string, log *slog.Logger) (*tls.Config, error) {
 	if certificate == "" {
 		return nil, nil
 	}
-	pair, err := tls.LoadX509KeyPair(certificate, private)
+	own, err := keypair.Load(certificate, private, log)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", key, err)
 	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
+	return &tls.Config{GetCertificate: own.Server, MinVersion: tls.VersionTLS12}, nil
 }
 
 // validate checks what belongs together.
@@ -165,15 +167,13 @@ func (d *doctor) checkFacade(context.Context) {
 		d.add("facade", checkOK, "facade_ok", c.Listen)
 		return
 	}
-	t, err := serverTLS("facade.certificate", c.Certificate, c.PrivateKey)
+	own, err := keypair.Load(c.Certificate, c.PrivateKey, nil)
 	if err != nil {
 		d.add("facade", checkFail, "facade_certificate", reason(err))
 		return
 	}
-	leaf, err := x509.ParseCertificate(t.Certificates[0].Certificate[0])
+	leaf := own.Current().Leaf
 	switch now := d.clock.Wall(); {
-	case err != nil:
-		d.add("facade", checkFail, "facade_certificate", reason(err))
 	case !now.Before(leaf.NotAfter):
 		d.add("facade", checkFail, "facade_expired", leaf.NotAfter.Format(time.DateOnly))
 	case leaf.NotAfter.Sub(now) < 21*24*time.Hour:

@@ -18,6 +18,7 @@ import (
 	"github.com/ssg-safe/agent/device"
 	"github.com/ssg-safe/agent/fleet"
 	"github.com/ssg-safe/agent/fleet/wire"
+	"github.com/ssg-safe/agent/internal/keypair"
 	"github.com/ssg-safe/agent/store"
 	"github.com/ssg-safe/agent/terminal"
 )
@@ -40,7 +41,7 @@ func openLink(c FleetConfig, dial dialer, st *store.Store, id device.Identity, c
 	if o.Hub, err = c.keys(); err != nil {
 		return nil, err
 	}
-	if o.TLS, err = c.tls(); err != nil {
+	if o.TLS, err = c.tls(log); err != nil {
 		return nil, err
 	}
 	return fleet.New(o)
@@ -69,8 +70,8 @@ func (c FleetConfig) keys() (wire.Keys, error) {
 	return wire.NewKeys(pubs...)
 }
 
-// tls reads the certificates; nil where none are configured.
-func (c FleetConfig) tls() (*tls.Config, error) {
+// tls reads the certificates; the terminal's own also when it is renewed.
+func (c FleetConfig) tls(log *slog.Logger) (*tls.Config, error) {
 	t := &tls.Config{MinVersion: tls.VersionTLS12}
 	if c.CA != "" {
 		pem, err := os.ReadFile(c.CA)
@@ -83,11 +84,11 @@ func (c FleetConfig) tls() (*tls.Config, error) {
 		}
 	}
 	if c.Certificate != "" {
-		pair, err := tls.LoadX509KeyPair(c.Certificate, c.PrivateKey)
+		own, err := keypair.Load(c.Certificate, c.PrivateKey, log)
 		if err != nil {
 			return nil, fmt.Errorf("fleet.certificate: %w", err)
 		}
-		t.Certificates = []tls.Certificate{pair}
+		t.GetClientCertificate = own.Client
 	}
 	return t, nil
 }

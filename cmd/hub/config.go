@@ -13,6 +13,7 @@ import (
 
 	"github.com/ssg-safe/agent/hub"
 	"github.com/ssg-safe/agent/internal/config"
+	"github.com/ssg-safe/agent/internal/keypair"
 )
 
 // The structs below are the schema of the configuration file: their tags are its
@@ -138,7 +139,7 @@ func loopback(host string) bool {
 }
 
 // tls is the hub's side of a connection to a broker of one's own.
-func (c BrokerConfig) tls() (*tls.Config, error) {
+func (c BrokerConfig) tls(log *slog.Logger) (*tls.Config, error) {
 	t := &tls.Config{MinVersion: tls.VersionTLS12}
 	var err error
 	if c.CA != "" {
@@ -147,23 +148,25 @@ func (c BrokerConfig) tls() (*tls.Config, error) {
 		}
 	}
 	if c.Certificate != "" {
-		if t.Certificates, err = pair("broker.certificate", c.Certificate, c.PrivateKey); err != nil {
+		own, err := pair("broker.certificate", c.Certificate, c.PrivateKey, log)
+		if err != nil {
 			return nil, err
 		}
+		t.GetClientCertificate = own.Client
 	}
 	return t, nil
 }
 
 // tls is the side of the broker inside; nil without a certificate.
-func (c ListenConfig) tls() (*tls.Config, error) {
+func (c ListenConfig) tls(log *slog.Logger) (*tls.Config, error) {
 	if c.Certificate == "" {
 		return nil, nil
 	}
-	t := &tls.Config{MinVersion: tls.VersionTLS12}
-	var err error
-	if t.Certificates, err = pair("listen.certificate", c.Certificate, c.PrivateKey); err != nil {
+	own, err := pair("listen.certificate", c.Certificate, c.PrivateKey, log)
+	if err != nil {
 		return nil, err
 	}
+	t := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: own.Server}
 	if c.ClientCA != "" {
 		t.ClientAuth = tls.RequireAndVerifyClientCert
 		if t.ClientCAs, err = authorities("listen.client_ca", c.ClientCA); err != nil {
@@ -185,12 +188,12 @@ func authorities(key, path string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-func pair(key, certificate, private string) ([]tls.Certificate, error) {
-	p, err := tls.LoadX509KeyPair(certificate, private)
+func pair(key, certificate, private string, log *slog.Logger) (*keypair.Pair, error) {
+	p, err := keypair.Load(certificate, private, log)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", key, err)
 	}
-	return []tls.Certificate{p}, nil
+	return p, nil
 }
 
 // logger writes to standard error.

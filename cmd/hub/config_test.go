@@ -231,7 +231,7 @@ func TestServeRefuses(t *testing.T) {
 		config, says string
 		code         int
 	}{
-		"no such certificate": {"[listen]\ncertificate = \"/nowhere\"\nprivate_key = \"/nowhere\"", "listen.certificate: open /nowhere", 2},
+		"no such certificate": {"[listen]\ncertificate = \"/nowhere\"\nprivate_key = \"/nowhere\"", "open /nowhere", 2},
 		"no such authority":   {"[broker]\naddresses = [\"ssl://h:1\"]\nca = \"/nowhere\"", "broker.ca: open /nowhere", 2},
 		"address in use":      {"[listen]\naddress = \"" + taken.Addr().String() + "\"", "address already in use", 1},
 	} {

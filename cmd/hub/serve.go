@@ -141,7 +141,7 @@ func serveHub(ctx context.Context, cfg Config, d *desk, log *slog.Logger) error 
 const inside = "tcp://inside.invalid:1883"
 
 func (c BrokerConfig) link(log *slog.Logger) (*hub.MQTT, error) {
-	t, err := c.tls()
+	t, err := c.tls(log)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +153,7 @@ func (c BrokerConfig) link(log *slog.Logger) (*hub.MQTT, error) {
 // broker is the one inside the hub. It lets in who is in the registry: by
 // certificate, or, where no authority for those is configured, by password.
 func (c ListenConfig) broker(d *desk, log *slog.Logger) (*broker.Broker, error) {
-	t, err := c.tls()
+	t, err := c.tls(log)
 	if err != nil {
 		return nil, err
 	}

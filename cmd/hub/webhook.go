@@ -130,11 +130,11 @@ func (c WebhookConfig) server(h *hub.Hub, received func(context.Context, []hub.W
 	}
 	o := webhook.Options{Hub: h, Address: c.Address, Proxied: c.BehindProxy, Received: received, Logger: log}
 	if c.Certificate != "" {
-		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
-		var err error
-		if o.TLS.Certificates, err = pair("webhook.certificate", c.Certificate, c.PrivateKey); err != nil {
+		own, err := pair("webhook.certificate", c.Certificate, c.PrivateKey, log)
+		if err != nil {
 			return nil, err
 		}
+		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: own.Server}
 	}
 	for i, p := range c.Providers {
 		src := webhook.Source{Name: p.Name, Path: p.Path.Value, Read: p.reader()}
