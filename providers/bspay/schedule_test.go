@@ -118,25 +118,13 @@ func payoutSchedule(t *testing.T, seed uint64) payout.State {
 // every webhook lost. There is one charge at the provider for each of ours, each
 // that was paid is known to be, and the sums agree.
 func TestChargeSchedules(t *testing.T) {
-	ends := map[charge.State]int{}
-	n := providertest.Schedules(t, func(t *testing.T, seed uint64) { chargeSchedule(t, seed, ends) })
-	t.Log(ends)
-	if n >= 500 && (ends[charge.Paid] == 0 || ends[charge.Expired] == 0) {
-		t.Errorf("every schedule ended alike: %v", ends)
-	}
-}
-
-func chargeSchedule(t *testing.T, seed uint64, ends map[charge.State]int) {
-	rng := rand.New(rand.NewPCG(seed, 2))
-	sim, client := troubled(t, rng, bspaysim.Options{
-		Seed: seed, Conflict: rng.IntN(3) == 0, IgnoreFilters: rng.IntN(3) == 0,
-	}, "create")
-	providertest.LiveThroughCharges(t, rng, sim, func() providers.Charger { return client() }, intent, ends)
-	seen := map[string]bool{}
-	for _, line := range sim.Charges() {
-		if seen[line.ExternalID] {
-			t.Errorf("two charges under id %s", line.ExternalID)
-		}
-		seen[line.ExternalID] = true
+	n, ends := providertest.ChargeSchedules(t, func(tb testing.TB, rng *rand.Rand) providertest.Fixture {
+		return fixture(bspaysim.Options{Seed: rng.Uint64(), Conflict: rng.IntN(3) == 0, IgnoreFilters: rng.IntN(3) == 0})(tb)
+	},
+		simkit.Rule{Route: "create", Fault: bspaysim.Refuse, Arg: "409:REPLAY_DETECTED", Chance: 0.2},
+		simkit.Rule{Route: "status", Fault: bspaysim.Drift, Chance: 0.5},
+	)
+	if n >= 500 && (ends.States[charge.Paid] == 0 || ends.States[charge.Expired] == 0) {
+		t.Errorf("every schedule ended alike: %+v", ends)
 	}
 }

@@ -17,30 +17,15 @@ import (
 // TestChargeSchedules: charges under random faults and kills, with every webhook
 // lost. Lost answers leave orphans, whose codes nobody saw and nobody pays.
 func TestChargeSchedules(t *testing.T) {
-	ends := map[charge.State]int{}
-	orphans := 0
-	n := providertest.Schedules(t, func(t *testing.T, seed uint64) {
-		rng := rand.New(rand.NewPCG(seed, 2))
-		c, sim, _ := tapped(t, bspaybrsim.Options{Seed: seed, BlankErrors: rng.IntN(2) == 0}, nil)
-		trouble := []simkit.Rule{
-			{Route: "create", Fault: simkit.DropBefore, Chance: 0.2},
-			{Route: "create", Fault: simkit.DropAfter, Chance: 0.3},
-			{Route: "create", Fault: simkit.ErrorAfter, Arg: "503", Chance: 0.2},
-			{Route: "create", Fault: simkit.Code, Arg: "amount", Chance: 0.1},
-			{Route: "create", Fault: simkit.Latency, Arg: "1s..40s", Chance: 0.3},
-			{Route: "status", Fault: simkit.Truncate, Chance: 0.2},
-			{Route: "status", Fault: simkit.HTTP, Arg: "500", Chance: 0.3},
-			{Route: "status", Fault: bspaybrsim.Callback, Chance: 0.2},
-			{Route: "status", Fault: simkit.Word, Arg: "PAGO", Chance: 0.2},
-		}
-		rng.Shuffle(len(trouble), func(i, j int) { trouble[i], trouble[j] = trouble[j], trouble[i] })
-		faults(t, sim, trouble[:rng.IntN(len(trouble)+1)]...)
-		providertest.LiveThroughCharges(t, rng, sim, func() providers.Charger { return c }, intent, ends)
-		orphans += max(0, len(sim.Charges())-2)
-	})
-	t.Log(ends, orphans)
-	if n >= 500 && (ends[charge.Paid] == 0 || ends[charge.Failed] == 0 || orphans == 0) {
-		t.Errorf("every schedule ended alike: %v, %d orphans", ends, orphans)
+	n, ends := providertest.ChargeSchedules(t, func(tb testing.TB, rng *rand.Rand) providertest.Fixture {
+		return fixture(bspaybrsim.Options{Seed: rng.Uint64(), BlankErrors: rng.IntN(2) == 0}, nil)(tb)
+	},
+		simkit.Rule{Route: "create", Fault: simkit.Code, Arg: "amount", Chance: 0.1},
+		simkit.Rule{Route: "status", Fault: bspaybrsim.Callback, Chance: 0.2},
+		simkit.Rule{Route: "status", Fault: simkit.Word, Arg: "PAGO", Chance: 0.2},
+	)
+	if n >= 500 && (ends.States[charge.Paid] == 0 || ends.States[charge.Failed] == 0 || ends.Orphans == 0) {
+		t.Errorf("every schedule ended alike: %+v", ends)
 	}
 }
 

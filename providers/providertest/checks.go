@@ -412,7 +412,11 @@ func checkTokenFaults(w *world) {
 	for n, o := range outcomes {
 		what := fmt.Sprintf("create while token has %s %s", o.fault, o.arg)
 		w.faults(rule("token", o.fault, o.arg))
-		_, err := w.provider.CreateCharge(w.Context(), w.Intent(n, 1234))
+		p, err := w.New(w.url, w.wire, nil) // refused credentials and many logins make an old one wait
+		if err != nil {
+			w.Fatal(err)
+		}
+		_, err = p.CreateCharge(w.Context(), w.Intent(n, 1234))
 		if kind := w.kindOf(err); err == nil || kind.OutcomeUnknown() {
 			w.Errorf("%s: got %v, want an error whose outcome is known", what, err)
 		}

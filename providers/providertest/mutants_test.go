@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"runtime"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ssg-safe/agent/charge"
 	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/providers/simkit"
@@ -122,6 +124,21 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
+// stuck believes that what has expired stays so.
+func stuck(s sound) providers.Charger {
+	var known sync.Map
+	return tampered{sound: s, get: func(ctx context.Context, r providers.Ref) (providers.Charge, error) {
+		if ch, ok := known.Load(r.ProviderID); ok {
+			return ch.(providers.Charge), nil
+		}
+		ch, err := s.GetCharge(ctx, r)
+		if ch.Status == providers.StatusExpired {
+			known.Store(r.ProviderID, ch)
+		}
+		return ch, err
+	}}
+}
+
 var mutants = []mutant{
 	{name: "one centavo more", killer: "amounts", change: creating(func(ctx context.Context, s sound, in providers.Intent) (providers.Charge, error) {
 		in.Amount++
@@ -163,19 +180,7 @@ var mutants = []mutant{
 		}
 		return ch, err
 	})},
-	{name: "a final state stays final", killer: "states", change: func(s sound) providers.Charger {
-		var known sync.Map
-		return tampered{sound: s, get: func(ctx context.Context, r providers.Ref) (providers.Charge, error) {
-			if ch, ok := known.Load(r.ProviderID); ok {
-				return ch.(providers.Charge), nil
-			}
-			ch, err := s.GetCharge(ctx, r)
-			if ch.Status == providers.StatusExpired {
-				known.Store(r.ProviderID, ch)
-			}
-			return ch, err
-		}}
-	}},
+	{name: "a final state stays final", killer: "states", change: stuck},
 	{name: "unknown charge is pending", killer: "not_found", change: getting(func(ctx context.Context, s sound, r providers.Ref) (providers.Charge, error) {
 		ch, err := s.GetCharge(ctx, r)
 		if kindIs(err, providers.NotFound) {
@@ -431,20 +436,89 @@ func TestEveryCheckKills(t *testing.T) {
 	}
 }
 
+// TestScheduleMutants: random histories find providers that are wrong in one way.
+func TestScheduleMutants(t *testing.T) {
+	for name, change := range map[string]func(sound) providers.Charger{
+		"every word is paid": getting(func(ctx context.Context, s sound, r providers.Ref) (providers.Charge, error) {
+			ch, err := s.GetCharge(ctx, r)
+			if ch.Status == providers.StatusUncertain {
+				ch.Status = providers.StatusPaid
+			}
+			return ch, err
+		}),
+		"an answer about another charge is taken": getting(func(ctx context.Context, s sound, r providers.Ref) (providers.Charge, error) {
+			ch, err := s.GetCharge(ctx, r)
+			if kindIs(err, providers.Security) {
+				return providers.Charge{ProviderID: r.ProviderID, Status: providers.StatusPaid, Digest: "d"}, nil
+			}
+			return ch, err
+		}),
+		"a final state stays final": stuck,
+		"a broken read is an end": getting(func(ctx context.Context, s sound, r providers.Ref) (providers.Charge, error) {
+			ch, err := s.GetCharge(ctx, r)
+			if err != nil {
+				return providers.Charge{ProviderID: r.ProviderID, Status: providers.StatusPaid, Digest: "d"}, nil
+			}
+			return ch, nil
+		}),
+		"a lost answer made the charge": creating(func(ctx context.Context, s sound, in providers.Intent) (providers.Charge, error) {
+			ch, err := s.CreateCharge(ctx, in)
+			if kindIs(err, providers.Ambiguous) {
+				return providers.Charge{ProviderID: "lost-" + in.ID, BRCode: "lost"}, nil
+			}
+			return ch, err
+		}),
+		"one centavo more": creating(func(ctx context.Context, s sound, in providers.Intent) (providers.Charge, error) {
+			in.Amount++
+			return s.CreateCharge(ctx, in)
+		}),
+		"the payer in an error": failing(func(e *providers.Error) { e.Detail = "CPF 12345678909" }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			var found []string
+			for seed := uint64(0); seed < 2000 && found == nil; seed++ {
+				synctest.Test(t, func(t *testing.T) {
+					whole := fixture(t)
+					f := whole
+					f.New = func(url string, line http.RoundTripper, log *slog.Logger) (providers.Charger, error) {
+						p, err := whole.New(url, line, log)
+						return change(p.(sound)), err
+					}
+					rng := rand.New(rand.NewPCG(seed, 2))
+					words := simkit.Rule{Route: "status", Fault: simkit.Word, Arg: "LIQUIDADO", Chance: 0.2}
+					echo := simkit.Rule{Route: "status", Fault: simkit.Echo, Chance: 0.2}
+					found = noted(t, func(tb testing.TB) {
+						liveThroughCharges(tb, rng, f, []simkit.Rule{words, echo}, &Ends{States: map[charge.State]int{}})
+					})
+				})
+			}
+			if found == nil {
+				t.Fatal("nothing was noticed in 2,000 histories")
+			}
+			t.Logf("%.200s", found)
+		})
+	}
+}
+
 // trial runs one check and returns its complaints. The check "closed" is the
 // audit that follows every check.
 func trial(t *testing.T, name string, f Fixture) []string {
-	rec := &recorder{TB: t}
 	run := checkCreate
 	for _, c := range checks {
 		if c.name == name {
 			run = c.run
 		}
 	}
+	return noted(t, func(tb testing.TB) { run(inMemory(tb, f)) })
+}
+
+// noted runs something that may fail and returns its complaints.
+func noted(t *testing.T, run func(testing.TB)) []string {
+	rec := &recorder{TB: t}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		run(inMemory(rec, f))
+		run(rec)
 	}()
 	<-done
 	for _, cleanup := range rec.cleanups {
