@@ -14,7 +14,9 @@ import (
 
 	"github.com/ssg-safe/agent/closing"
 	"github.com/ssg-safe/agent/device"
+	"github.com/ssg-safe/agent/fleet"
 	"github.com/ssg-safe/agent/ledger"
+	"github.com/ssg-safe/agent/ledger/archive"
 	"github.com/ssg-safe/agent/queue"
 	"github.com/ssg-safe/agent/terminal"
 	"github.com/ssg-safe/agent/ticket"
@@ -22,6 +24,7 @@ import (
 
 func newResetCmd(g *globals, data *string) *cobra.Command {
 	var confirm string
+	var give abandonment
 	cmd := &cobra.Command{
 		Use:   "reset [--confirm CODE]",
 		Short: "Let the terminal begin anew, as one that comes from the factory",
@@ -34,6 +37,12 @@ It is refused while something would be lost by it, and says what: entries that
 the hub or the archive does not have, a business day that is not closed, charges
 that are open, slips and tickets that wait for somebody.
 
+A hub or an archive that is gone for ever and does not have all is named with
+--without, as often as needed. That gives up what nobody else has: the ledger is
+copied to another disk first (--copy), the second step repeats the amount that is
+given up (--lose), and the new ledger's first entry tells of it, and who decided it
+(--by). Whatever else is refused stays refused.
+
 It takes two steps. The first one examines everything and gives a code; the
 second one, with --confirm and that code, does it if nothing has changed. The agent
 must not be running.
@@ -41,10 +50,11 @@ must not be running.
 Exit codes: 0 done, 1 refused, not confirmed or failed, 2 wrong usage.`,
 		Example: `  systemctl stop ssg-agent
   ssg-agent store reset --data /var/lib/ssg-agent
-  ssg-agent store reset --data /var/lib/ssg-agent --confirm 3f2a9c01`,
+  ssg-agent store reset --data /var/lib/ssg-agent --confirm 3f2a9c01
+  ssg-agent store reset --data /var/lib/ssg-agent --without hub --copy /media/usb/ledger.jsonl --by ana`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			aside, err := reset(cmd.Context(), *data, confirm)
+			aside, err := reset(cmd.Context(), *data, confirm, give)
 			if err != nil {
 				return err
 			}
@@ -53,12 +63,21 @@ Exit codes: 0 done, 1 refused, not confirmed or failed, 2 wrong usage.`,
 		},
 	}
 	cmd.Flags().StringVar(&confirm, "confirm", "", "the `CODE` that the first step gave")
+	cmd.Flags().StringSliceVar(&give.without, "without", nil, "`WHO` is gone for ever: hub or archive")
+	cmd.Flags().StringVar(&give.copy, "copy", "", "with --without: the new `FILE` for a copy of the ledger")
+	cmd.Flags().StringVar(&give.by, "by", "", "with --without: the `NAME` of who decides it")
+	cmd.Flags().StringVar(&give.lose, "lose", "", "with --without and --confirm: the `AMOUNT` that is given up")
+	_ = cmd.MarkFlagFilename("copy", "jsonl") // fails for unknown flags only
+	_ = cmd.RegisterFlagCompletionFunc("without", cobra.FixedCompletions([]string{fleet.Consumer, archive.Consumer}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
 // reset moves store and identity into a folder and returns that.
-func reset(ctx context.Context, data, confirm string) (aside string, err error) {
+func reset(ctx context.Context, data, confirm string, give abandonment) (aside string, err error) {
 	const command = "store reset"
+	if err := give.check(data); err != nil {
+		return "", err
+	}
 	s, err := changeStore(ctx, command, data)
 	if err != nil {
 		return "", err
@@ -70,7 +89,7 @@ func reset(ctx context.Context, data, confirm string) (aside string, err error) 
 		if head, err = ledger.GetHead(tx); err != nil {
 			return err
 		}
-		reasons, err = losses(tx, head)
+		reasons, err = losses(tx, head, give.without)
 		return err
 	})
 	code := head.Hash.String()[:8]
@@ -79,12 +98,32 @@ func reset(ctx context.Context, data, confirm string) (aside string, err error) 
 		return "", fmt.Errorf("%s: %w", command, err)
 	case len(reasons) > 0:
 		return "", fmt.Errorf("%s: refused, nothing was changed:\n  - %s", command, strings.Join(reasons, "\n  - "))
-	case confirm == "":
-		return "", fmt.Errorf("%s: nothing was changed yet. The ledger up to entry %v and the identity will be put aside. To go on, add --confirm %s", command, head.Position, code)
-	case confirm != code:
+	case confirm != "" && confirm != code:
 		return "", usageError{fmt.Errorf("%s: --confirm %s is not the code for this ledger; without --confirm the command gives it", command, confirm)}
+	case confirm == "" && len(give.without) == 0:
+		return "", fmt.Errorf("%s: nothing was changed yet. The ledger up to entry %v and the identity will be put aside. To go on, add --confirm %s", command, head.Position, code)
 	}
 	aside = folderFor(data, fmt.Sprintf("reset-%d-%d-%s", head.Epoch, head.Seq, code))
+	var given *abandoned
+	if len(give.without) > 0 {
+		id, err := device.LoadIdentity(data)
+		if errors.Is(err, fs.ErrNotExist) { // a reset that was cut short
+			id, err = device.LoadIdentity(aside)
+		}
+		if err == nil {
+			err = s.View(func(tx *bbolt.Tx) error {
+				a, err := give.give(tx, id.Device, head, confirm, code)
+				given = &a
+				return err
+			})
+		}
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", command, err)
+		}
+	}
+	if err := leave(data, given); err != nil {
+		return "", fmt.Errorf("%s: %w. Nothing was changed", command, err)
+	}
 	if err := putAside(data, aside); err != nil {
 		return "", fmt.Errorf("%s: %w. Run the command again", command, err)
 	}
@@ -92,19 +131,10 @@ func reset(ctx context.Context, data, confirm string) (aside string, err error) 
 }
 
 // losses says what would be lost, and the way out of each.
-func losses(tx *bbolt.Tx, head ledger.Head) (reasons []string, err error) {
+func losses(tx *bbolt.Tx, head ledger.Head, without []string) (reasons []string, err error) {
 	add := func(format string, a ...any) { reasons = append(reasons, fmt.Sprintf(format, a...)) }
-	cursors, err := ledger.Cursors(tx)
-	if err != nil {
+	if reasons, err = missing(tx, head, without); err != nil {
 		return nil, err
-	}
-	for consumer, has := range cursors {
-		if has.Position.Before(head.Position) {
-			add("%s has the entries up to %v of %v: let the agent run with it until it has all", consumer, has.Position, head.Position)
-		}
-	}
-	if len(cursors) == 0 && head.Seq > 0 {
-		add("nobody else has the %d entries: let the agent run with a hub ([fleet]) or with [archive] until it has all", head.Seq)
 	}
 	unclosed, err := closing.Unclosed(tx, terminal.Books(nil))
 	if err != nil {
@@ -182,11 +212,7 @@ func putAside(data, aside string) error {
 			return err
 		}
 		for _, dir := range []string{aside, data} {
-			d, err := os.Open(dir)
-			if err != nil {
-				return err
-			}
-			if err := errors.Join(d.Sync(), d.Close()); err != nil {
+			if err := syncDir(dir); err != nil {
 				return err
 			}
 		}

@@ -279,6 +279,10 @@ func openData(ctx context.Context, cfg Config, log *slog.Logger, progress func(d
 			return fail(err)
 		}
 	}
+	if err := recordReset(ctx, dir, st, log); err != nil {
+		st.Close()
+		return fail(err)
+	}
 	return st, id, nil
 }
 
