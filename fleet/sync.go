@@ -234,7 +234,7 @@ func (l *Link) keepCursor(now time.Time) {
 	c.marking = goal.Epoch != c.marked.Epoch || goal.Seq-c.marked.Seq >= checkpointEvery
 	mark := c.marking
 	l.o.Store.Submit(store.Op{
-		Name: "fleet.ack",
+		Name: "fleet.ack", Frees: true,
 		Do: func(tx *bbolt.Tx) error {
 			if err := ledger.Acknowledge(tx, Consumer, goal); err != nil {
 				return err

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"time"
 
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
@@ -20,6 +21,8 @@ const (
 	// opPages is what one New operation is reckoned to need at most, so that a
 	// large group cannot eat the reserve.
 	opPages = 32
+	// readerPatience is how long a commit that has no room waits for open readers.
+	readerPatience = 10 * time.Second
 )
 
 // Op is one unit of work: all of it is in a commit, or none.
@@ -28,6 +31,9 @@ type Op struct {
 	Name string
 	// New: a new obligation; refused with ErrFull at the soft limit.
 	New bool
+	// Frees: it deletes, or is needed before something can be deleted. It alone
+	// may use the last of the reserve, and must not be New.
+	Frees bool
 	// Do works on the transaction and nothing else: it may run more than once.
 	// If it returns an error the operation leaves no trace and Done gets that
 	// error; the others of the group are not harmed.
@@ -143,11 +149,28 @@ func (s *Store) take() []Op {
 func (s *Store) commitGroup(ops []Op) error {
 	for len(ops) > 0 {
 		n, full := s.fit(ops)
-		if err := s.commitOnce(ops[:n], full); err != nil {
-			for _, op := range ops[n:] {
+		results, err := s.try(ops[:n], full)
+		for errors.Is(err, errNoRoom) {
+			switch {
+			case !full:
+				full = true
+				results, err = s.try(ops[:n], full)
+			case n > 1: // what a small commit replaces is free for the next one
+				n /= 2
+				results, err = s.try(ops[:n], full)
+			default:
+				results, err = s.squeeze(ops[:n])
+			}
+		}
+		if err != nil {
+			s.fail(err)
+			for _, op := range ops {
 				op.done(s.err)
 			}
-			return err
+			return s.err
+		}
+		for i, result := range results {
+			ops[i].done(result)
 		}
 		ops = ops[n:]
 	}
@@ -173,50 +196,38 @@ func (s *Store) fit(ops []Op) (n int, full bool) {
 	return n + 1, false
 }
 
-// commitOnce runs the group in one transaction. An operation that fails is left
-// out and the others run again in a fresh transaction. All learn their result
-// after the commit, the failed ones too: what they saw may rest on the others.
-func (s *Store) commitOnce(ops []Op, full bool) error {
-	results := make([]error, len(ops))
-	skip := 0
-	if full {
-		skip = refuseNew(ops, results)
-		s.stats.refused.Add(int64(skip))
+// try runs the group in one transaction and returns the result of each. An
+// operation that fails is left out and the others run again in a fresh
+// transaction. All learn their result after the commit, the failed ones too:
+// what they saw may rest on the others. After an error there are no results.
+func (s *Store) try(ops []Op, full bool) (results []error, err error) {
+	if s.free() < s.last && slices.ContainsFunc(ops, func(op Op) bool { return !op.New && !op.Frees }) {
+		return nil, errNoRoom
 	}
-	for skip < len(ops) {
+	results = make([]error, len(ops))
+	refused := 0
+	if full {
+		refused = refuseNew(ops, results)
+	}
+	for skip := refused; skip < len(ops); skip++ {
 		bad, err := s.attempt(ops, results)
-		if errors.Is(err, errNoRoom) {
-			n := refuseNew(ops, results)
-			if skip += n; n > 0 {
-				s.stats.refused.Add(int64(n))
-				continue
-			}
-			s.mark(err)
-		}
 		if err != nil {
-			s.fail(err)
-			for _, op := range ops {
-				op.done(s.err)
-			}
-			return s.err
+			return nil, err
 		}
 		if bad < 0 {
 			s.stats.commits.Add(1)
 			s.stats.ops.Add(int64(len(ops) - skip))
 			break
 		}
-		skip++
 	}
-	for i := range ops {
-		ops[i].done(results[i])
-	}
-	return nil
+	s.stats.refused.Add(int64(refused))
+	return results, nil
 }
 
-// refuseNew gives ErrFull to the New operations that have no result yet.
+// refuseNew gives ErrFull to the New operations.
 func refuseNew(ops []Op, results []error) (n int) {
 	for i := range ops {
-		if ops[i].New && results[i] == nil {
+		if ops[i].New {
 			results[i] = ErrFull
 			n++
 		}
@@ -224,9 +235,55 @@ func refuseNew(ops []Op, results []error) (n int) {
 	return n
 }
 
+// squeeze commits the one operation for which there is no room while readers are
+// open: without them every page that is free can be used. What still finds no room
+// is refused; bbolt has written nothing.
+func (s *Store) squeeze(op []Op) (results []error, err error) {
+	open := s.keepReadersOut()
+	results, err = s.try(op, true)
+	open()
+	if errors.Is(err, errNoRoom) {
+		s.log.Error("the store has no room left", "op", op[0].Name)
+		s.stats.refused.Add(1)
+		return []error{ErrFull}, nil
+	}
+	return results, err
+}
+
+// keepReadersOut returns when nobody reads, and lets no one in before open is
+// called. Readers get readerPatience to end, once: one that does not may be
+// waiting for the committer itself.
+func (s *Store) keepReadersOut() (open func()) {
+	alone, left := make(chan struct{}), make(chan struct{})
+	s.mu.Lock()
+	if s.alone = alone; s.readers > 0 && !s.stuck {
+		s.left = left
+	} else {
+		close(left)
+	}
+	s.mu.Unlock()
+	end := time.NewTimer(readerPatience)
+	defer end.Stop()
+	select {
+	case <-left:
+	case <-end.C:
+		s.log.Warn("a reader keeps pages of the full store", "waited", readerPatience)
+		s.mu.Lock()
+		s.left, s.stuck = nil, s.readers > 0
+		s.mu.Unlock()
+	}
+	return func() {
+		s.mu.Lock()
+		s.alone = nil
+		s.readers, s.gated = s.readers+s.gated, 0
+		s.mu.Unlock()
+		close(alone)
+	}
+}
+
 // attempt runs the operations that have no result yet and commits. It returns
 // the index of an operation that failed, with everything rolled back and its
-// result set, or -1 after the commit. Any error it returns ends the store.
+// result set, or -1 after the commit. Any error but errNoRoom ends the store.
 func (s *Store) attempt(ops []Op, results []error) (bad int, err error) {
 	tx, err := s.db.Begin(true)
 	if err != nil {
@@ -258,8 +315,9 @@ func (s *Store) panicked(op string, p any) error {
 }
 
 // errNoRoom is the one error of a commit whose outcome is known: bbolt looks for
-// free pages before it writes the first byte. It comes up above the soft limit
-// only for rows of more than half a page, which need free pages in a row.
+// free pages before it writes the first byte. It comes up when readers hold the
+// pages that former commits have replaced, and for rows of more than half a page,
+// which need free pages in a row.
 var errNoRoom = bolterrors.ErrMaxSizeReached
 
 // finish commits tx. While it does, readers that see the transaction already

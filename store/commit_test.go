@@ -433,16 +433,43 @@ func TestSoftLimit(t *testing.T) {
 }
 
 // TestNoSoftLimit is the mutant: everything is let in, and what the soft limit
-// is for happens: the store ends in the middle of an acknowledgement.
+// is for happens: an acknowledgement finds no room. The store lives on, keeps
+// what deleting needs, and comes up again.
 func TestNoSoftLimit(t *testing.T) {
-	s := storetest.Run(t, storetest.Options(t, nil, rows))
+	o := storetest.Options(t, nil, rows)
+	s, stop := storetest.Start(t, o)
 	value := strings.Repeat("v", 1000)
 	var err error
-	for n := 0; err == nil; n++ {
+	n := 0
+	for ; err == nil; n++ {
 		err = s.Commit(t.Context(), store.Op{Do: put(fmt.Sprintf("new%06d", n), value)})
 	}
-	if !errors.Is(err, store.ErrOutcomeUnknown) {
-		t.Errorf("got %v, want the end of the store", err)
+	if !errors.Is(err, store.ErrFull) || s.Err() != nil {
+		t.Fatalf("got %v and %v, want a refusal only", err, s.Err())
+	}
+	stop()
+	s = storetest.Run(t, o)
+	if st := s.Stats(); st.ReadOnly != "" {
+		t.Errorf("read-only: %s", st.ReadOnly)
+	}
+	prune := store.Op{Name: "prune", Do: func(tx *bbolt.Tx) error {
+		b := tx.Bucket([]byte("rows"))
+		for i := range n - 1 {
+			if err := b.Delete(fmt.Appendf(nil, "new%06d", i)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+	if err := s.Commit(t.Context(), prune); !errors.Is(err, store.ErrFull) {
+		t.Errorf("the mutant that does not say that it frees: %v", err)
+	}
+	prune.Frees = true
+	if err := s.Commit(t.Context(), prune); err != nil {
+		t.Errorf("pruning: %v", err)
+	}
+	if err := s.Commit(t.Context(), store.Op{New: true, Do: put("x", value)}); err != nil {
+		t.Errorf("after pruning: %v", err)
 	}
 }
 

@@ -16,23 +16,33 @@
 // while the disk never got it, or the other way round. So the first such error
 // ends the store. Every waiting Done gets [ErrOutcomeUnknown], nothing more is
 // read or written, and [Store.Failed] closes: the process must end, open the
-// file again and look its operation ids up. Nothing is retried here.
+// file again and look its operation ids up. Such a commit is not tried again.
 //
 // For the same reason [Store.View] never shows a commit whose flush has not
 // returned, although bbolt itself would.
 //
-// (One error is not such a case: that the file has no room. bbolt finds that
-// before it writes anything. The New operations of the group are then refused;
-// if there were none, the store ends as after any other error.)
+// One error is not such a case: that the file has no room. bbolt finds that before
+// it writes anything, so the outcome is known, and Space, below, says what is done.
 //
 // # Space
 //
 // The file is filled with zeros when it is made, so a full disk cannot stop it
 // later, and it never grows. Operations marked New are refused with [ErrFull]
 // while few pages are free; everything else (acknowledgements, progress,
-// pruning) still fits into the reserve. If not even one commit is possible when
-// the store is opened (disk full under a sparse file, read-only or failing
-// disk), it opens read-only and [Stats.ReadOnly] says why.
+// pruning) still fits into the reserve. The last third of that is for operations
+// that say they free space, so that a store can always be emptied again.
+//
+// A commit needs free pages for all that it replaces, and what former commits have
+// replaced stays occupied while a reader that began before them is open. So when
+// a group finds no room, its New operations are refused first, then it is divided,
+// and at last each operation is tried by itself while no reader is let in, those
+// that are there having ended. What finds no room then is refused with ErrFull,
+// too, although it is not New: nothing of it was written, and it may be tried
+// again.
+//
+// If not even one commit is possible when the store is opened (disk full under a
+// sparse file, read-only or failing disk), it opens read-only and [Stats.ReadOnly]
+// says why.
 //
 // # Damage
 //

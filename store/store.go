@@ -33,7 +33,8 @@ var (
 	// ErrOutcomeUnknown: a commit failed; it may or may not be on disk. The
 	// process must end and look its operation ids up in the reopened store.
 	ErrOutcomeUnknown = errors.New("the outcome of the commit is unknown")
-	// ErrFull: the soft limit is reached; only operations that are not New fit.
+	// ErrFull: the soft limit is reached, and the operation is New; or there is no
+	// room at all for it. It left no trace.
 	ErrFull = errors.New("the store is full")
 	// ErrBusy: too many operations are waiting.
 	ErrBusy = errors.New("the store is busy")
@@ -102,9 +103,10 @@ type Store struct {
 	path   string
 	db     *bbolt.DB
 	commit func(*bbolt.Tx) error
-	// size and reserve in pages; readOnly says why nothing can be written.
-	pages, reserve int
-	readOnly       string
+	// size, reserve and the last of it in pages; readOnly says why nothing can be
+	// written.
+	pages, reserve, last int
+	readOnly             string
 	// guarded: View turns a panic on damaged pages into ErrCorrupt.
 	guarded bool
 
@@ -123,6 +125,12 @@ type Store struct {
 	state   state
 	err     error
 	wake    chan struct{}
+	// readers are open. While the committer keeps them out, alone is open and
+	// gated readers wait for its closing; left closes when the last reader has
+	// ended. stuck: one of them did not within readerPatience.
+	readers, gated int
+	alone, left    chan struct{}
+	stuck          bool
 }
 
 type state int
@@ -194,6 +202,7 @@ func open(o Options, readOnly bool) (*Store, error) {
 		s.commit = (*bbolt.Tx).Commit
 	}
 	s.reserve = reservePages(s.pages)
+	s.last = s.reserve / 3
 	if err := guard(func() error { return s.prepare(o, readOnly) }); err != nil {
 		return nil, closeAfter(db, err)
 	}
@@ -314,21 +323,62 @@ func (s *Store) View(fn func(*bbolt.Tx) error) error {
 		return guard(func() error { return s.db.View(fn) })
 	}
 	for {
-		if err := s.Err(); err != nil {
+		if err := s.enter(); err != nil {
 			return err
 		}
-		waited := false
-		err := s.db.View(func(tx *bbolt.Tx) error {
-			if int64(tx.ID()) > s.durable.Load() {
-				waited = true
-				return nil
-			}
-			return fn(tx)
-		})
+		waited, err := s.read(fn)
 		if !waited {
 			return err
 		}
 		s.awaitCommit()
+	}
+}
+
+// read is one attempt of View by a reader that has entered. It reports whether
+// there was a commit to wait for instead.
+func (s *Store) read(fn func(*bbolt.Tx) error) (waited bool, err error) {
+	defer s.leave()
+	err = s.db.View(func(tx *bbolt.Tx) error {
+		if int64(tx.ID()) > s.durable.Load() {
+			waited = true
+			return nil
+		}
+		return fn(tx)
+	})
+	return waited, err
+}
+
+// enter counts a reader. While the committer is alone it waits, and is counted
+// when that ends, before the committer can be alone again.
+func (s *Store) enter() error {
+	s.mu.Lock()
+	alone := s.alone
+	if alone == nil {
+		s.readers++
+	} else {
+		s.gated++
+	}
+	s.mu.Unlock()
+	if alone != nil {
+		<-alone
+	}
+	err := s.Err()
+	if err != nil {
+		s.leave()
+	}
+	return err
+}
+
+func (s *Store) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.readers--; s.readers > 0 {
+		return
+	}
+	s.stuck = false
+	if s.left != nil {
+		close(s.left)
+		s.left = nil
 	}
 }
 
@@ -376,7 +426,8 @@ type Stats struct {
 	Waiting int
 	// Size of the file and Free in it, in bytes.
 	Size, Free int64
-	// Reserve in bytes: below it New operations are refused.
+	// Reserve in bytes: below it New operations are refused, and in its last third
+	// all that do not free space.
 	Reserve int64
 	// Full: the soft limit is reached.
 	Full bool
@@ -417,8 +468,9 @@ func (s *Store) free() int {
 	return n
 }
 
-// reservePages is the soft limit of a file with n pages.
-func reservePages(n int) int { return min(max(n/16, 16), 1024) }
+// reservePages is the soft limit of a file with n pages: one New operation at its
+// largest and what is kept for deleting, a third; in a tiny file a quarter of it.
+func reservePages(n int) int { return min(max(n/16, opPages*3/2), 1024, n/4) }
 
 func syncDir(path string) error {
 	d, err := os.Open(filepath.Dir(path))

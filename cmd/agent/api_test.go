@@ -30,6 +30,7 @@ type kiosk struct {
 	*testing.T
 	bin, config, data, addr, sim string
 	cmd                          *exec.Cmd
+	stderr                       io.Writer // of the agent; nil: the test's output
 }
 
 func newKiosk(t *testing.T, simArgs ...string) *kiosk {
@@ -64,7 +65,9 @@ func (k *kiosk) start() {
 	k.Helper()
 	k.cmd = exec.Command(k.bin, "run", "--config", k.config)
 	k.cmd.Env = append(os.Environ(), "SSG_CLIENT_SECRET=sim-secret-not-a-credential", "SSG_API_TOKEN="+apiToken)
-	k.cmd.Stderr = k.Output()
+	if k.cmd.Stderr = k.stderr; k.stderr == nil {
+		k.cmd.Stderr = k.Output()
+	}
 	if err := k.cmd.Start(); err != nil {
 		k.Fatal(err)
 	}

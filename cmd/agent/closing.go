@@ -121,7 +121,7 @@ func (o *closingOptions) alone(ctx context.Context, command string, r terminal.C
 		return err
 	}
 	if r.Z {
-		err = commitAlone(ctx, s, store.Op{Name: command, Do: do})
+		err = commitAlone(ctx, s, store.Op{Name: command, Frees: true, Do: do})
 	} else {
 		err = s.View(do)
 	}

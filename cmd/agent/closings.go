@@ -78,7 +78,7 @@ func (c *closer) close(ctx context.Context, full bool) error {
 	if err != nil || !due {
 		return err
 	}
-	err = c.store.Commit(ctx, store.Op{Name: "closings", Do: func(tx *bbolt.Tx) (err error) {
+	err = c.store.Commit(ctx, store.Op{Name: "closings", Frees: true, Do: func(tx *bbolt.Tx) (err error) {
 		if closed, err = do(tx, at, c.book, "terminal"); err == nil && len(closed) == 0 {
 			return errNothing
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/ssg-safe/agent/charge"
@@ -35,7 +37,7 @@ func TestDiskFillsUp(t *testing.T) {
 	}
 	t.Run("mutant without a reserve", func(t *testing.T) {
 		faults := diskFillsUp(t, mutantBinary(t, "store/store.go",
-			"func reservePages(n int) int { return min(max(n/16, 16), 1024) }", "func reservePages(n int) int { return 0 * n }"))
+			"func reservePages(n int) int { return min(max(n/16, opPages*3/2), 1024, n/4) }", "func reservePages(n int) int { return 0 * n }"))
 		if len(faults) == 0 {
 			t.Fatal("nothing is wrong")
 		}
@@ -156,11 +158,26 @@ func (k *kiosk) theirs() (list []simkit.Charge) {
 	return list
 }
 
+// noRoom passes an agent's log on and notes that its store refused what is not new.
+type noRoom struct {
+	log  io.Writer
+	said atomic.Bool
+}
+
+func (w *noRoom) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte("the store has no room left")) {
+		w.said.Store(true)
+	}
+	return w.log.Write(p)
+}
+
 func diskFillsUp(t *testing.T, bin string) (faults []string) {
 	t.Helper()
 	disk := smallDisk(t, 8)
 	k := newKiosk(t, "--pay-after", "1h")
 	k.bin = bin
+	log := &noRoom{log: k.Output()}
+	k.stderr = log
 	text, err := os.ReadFile(k.config)
 	if err != nil {
 		t.Fatal(err)
@@ -180,7 +197,7 @@ func diskFillsUp(t *testing.T, bin string) (faults []string) {
 		if status/100 == 2 && json.Unmarshal(answer, &c) == nil {
 			made = append(made, c.ID)
 			// One after the other, as at a kiosk: each needs room for its code.
-			eventually(t, func() bool { return k.state(c.ID) != "created" })
+			eventually(t, func() bool { return log.said.Load() || k.state(c.ID) != "created" })
 		}
 		return status, answer
 	}
@@ -188,12 +205,16 @@ func diskFillsUp(t *testing.T, bin string) (faults []string) {
 	filler := filepath.Join(disk, "filler")
 	fill(t, filler)
 	status, answer := 0, []byte(nil)
-	for len(made) < 5000 {
+	for len(made) < 5000 && !log.said.Load() {
 		if status, answer = order(); status/100 != 2 {
 			break
 		}
 	}
 	fault := func(format string, a ...any) { faults = append(faults, fmt.Sprintf(format, a...)) }
+	if log.said.Load() {
+		fault("after %d charges what follows from them does not fit into the store", len(made))
+		return faults
+	}
 	if status != http.StatusServiceUnavailable || !strings.Contains(string(answer), string(localapi.StoreFull)) {
 		fault("after %d charges the answer is %d %s, not %s", len(made), status, answer, localapi.StoreFull)
 		return faults
@@ -243,6 +264,9 @@ func diskFillsUp(t *testing.T, bin string) (faults []string) {
 		fault("not all charges of which the provider has money are paid")
 	}
 	k.kill()
+	if log.said.Load() {
+		fault("the store refused what is not new")
+	}
 	return append(faults, sameMoney(t, k.data, copies, k.theirs())...)
 }
 

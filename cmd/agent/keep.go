@@ -94,7 +94,7 @@ func (k *keeper) sign(ctx context.Context, head ledger.Head) error {
 	if err != nil {
 		return err
 	}
-	err = k.store.Commit(ctx, store.Op{Name: "checkpoint", Do: func(tx *bbolt.Tx) error {
+	err = k.store.Commit(ctx, store.Op{Name: "checkpoint", Frees: true, Do: func(tx *bbolt.Tx) error {
 		return ledger.PutCheckpoint(tx, s, k.public())
 	}})
 	if err == nil {
@@ -174,7 +174,7 @@ var errNothing = errors.New("nothing to do")
 func (k *keeper) repeat(ctx context.Context, what string, del func(*bbolt.Tx) (int, error)) error {
 	for {
 		n := 0
-		err := k.store.Commit(ctx, store.Op{Name: what, Do: func(tx *bbolt.Tx) (err error) {
+		err := k.store.Commit(ctx, store.Op{Name: what, Frees: true, Do: func(tx *bbolt.Tx) (err error) {
 			if n, err = del(tx); err == nil && n == 0 {
 				return errNothing
 			}

@@ -111,7 +111,7 @@ func (a *Archive) Sync(ctx context.Context) (ledger.Head, error) {
 		return err
 	})
 	if err == nil && cursor.Position.Before(head.Position) {
-		err = a.store.Commit(ctx, store.Op{Name: "archive.acknowledge", Do: func(tx *bbolt.Tx) error {
+		err = a.store.Commit(ctx, store.Op{Name: "archive.acknowledge", Frees: true, Do: func(tx *bbolt.Tx) error {
 			return ledger.Acknowledge(tx, Consumer, head)
 		}})
 	}
