@@ -420,6 +420,10 @@ func (t *Terminal) learnWith(l *live, facts []charge.Fact, with func(*bbolt.Tx) 
 			t.learnWith(l, []charge.Fact{odd}, with, end)
 			return
 		}
+		if errors.Is(err, store.ErrFull) {
+			t.postpone(d)
+			return
+		}
 		t.fatal = err
 		end(nil, err)
 	}

@@ -142,6 +142,10 @@ func (t *Terminal) committed(d *decision, closing []charge.ID, issued []queue.Jo
 		if errors.Is(err, store.ErrOutcomeUnknown) {
 			return // Run sees the store's failure
 		}
+		if d.refused == nil && errors.Is(err, store.ErrFull) {
+			t.postpone(d)
+			return
+		}
 		if d.refused == nil {
 			// Memory and disk would part: end, and take up from the disk.
 			t.log.Error("not recorded", "decision", d.name, "err", err)
@@ -180,6 +184,35 @@ func (t *Terminal) committed(d *decision, closing []charge.ID, issued []queue.Jo
 		f := l.waiting[0]
 		l.waiting = l.waiting[1:]
 		f()
+	}
+}
+
+// fullPause is between attempts to record what the store had no room for.
+const fullPause = 5 * time.Second
+
+// postpone keeps a decision for which the store has no room, although it may use
+// the reserve. Nothing of it was written, and nobody has been told: its charge
+// stays busy until there is room, or until the next start takes it up.
+func (t *Terminal) postpone(d *decision) {
+	if len(t.postponed) == 0 {
+		t.postponedUntil = t.clock.Up() + fullPause
+		t.log.Error("not recorded yet: the store has no room left", "decision", d.name)
+	}
+	if d.live != nil {
+		d.live.busy = true
+	}
+	t.postponed = append(t.postponed, d)
+}
+
+// recordPostponed tries again, in the old order.
+func (t *Terminal) recordPostponed(up time.Duration) {
+	if len(t.postponed) == 0 || up < t.postponedUntil {
+		return
+	}
+	list := t.postponed
+	t.postponed = nil
+	for _, d := range list {
+		t.commit(d)
 	}
 }
 

@@ -20,6 +20,7 @@ func (t *Terminal) work() {
 	if t.stopping {
 		return
 	}
+	t.recordPostponed(up)
 	for _, id := range t.order {
 		t.step(t.charges[id], up)
 	}
@@ -92,6 +93,9 @@ func (t *Terminal) untilNext() time.Duration {
 		due(at)
 	}
 	if !t.stopping {
+		if len(t.postponed) > 0 {
+			due(t.postponedUntil)
+		}
 		if at, ok := t.board.NextProbe(); ok {
 			due(at)
 		}

@@ -197,6 +197,9 @@ type Terminal struct {
 	shown    display.View
 	flight   int // effects and commits under way
 	fatal    error
+	// postponed decisions wait for room in the store until the next attempt.
+	postponed      []*decision
+	postponedUntil time.Duration
 	// folds are those who wait for a closed charge to be read from the ledger.
 	folds map[charge.ID][]func(*live, error)
 	// copying are the charges of which a copy of a slip is being recorded.

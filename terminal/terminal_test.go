@@ -3,6 +3,7 @@ package terminal_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -601,6 +602,67 @@ func TestFullStoreRefusesVisibly(t *testing.T) {
 			r.Errorf("error code %s", v.ErrorCode)
 		}
 	})
+}
+
+// TestNoRoomForAPayment uses up the reserve as well. A payment then waits to be
+// recorded, and nothing says that it is, until something was deleted; a restart
+// in between, and a stop, change nothing.
+func TestNoRoomForAPayment(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		t.Run(fmt.Sprintf("restart=%t", restart), func(t *testing.T) {
+			bubble(t, func(r *rig) {
+				id := r.begin()
+				filler := []byte("filler")
+				put := func(tx *bbolt.Tx) error {
+					b, err := tx.CreateBucketIfNotExists(filler)
+					if err != nil {
+						return err
+					}
+					n, err := b.NextSequence()
+					if err != nil {
+						return err
+					}
+					return b.Put(fmt.Appendf(nil, "%09d", n), make([]byte, 1000))
+				}
+				var err error
+				for err == nil {
+					err = r.store.Commit(r.Context(), store.Op{Do: put})
+				}
+				if !errors.Is(err, store.ErrFull) {
+					r.Fatal(err)
+				}
+				r.route.pays(1234, "E1")
+				r.pass(time.Minute)
+				select {
+				case err := <-r.ended:
+					r.Fatalf("the terminal ended: %v", err)
+				default:
+				}
+				if c := r.fold(id); c.State != charge.Pending || r.screen.last().State == display.Paid {
+					r.Errorf("in a store without room the charge is %s, the screen %s", c.State, r.screen.last().State)
+				}
+				if restart {
+					r.stop()
+					r.start()
+					r.pass(time.Minute)
+				}
+				select {
+				case err := <-r.ended:
+					r.Fatalf("the terminal ended: %v", err)
+				default:
+				}
+				if err := r.store.Commit(r.Context(), store.Op{Frees: true, Do: func(tx *bbolt.Tx) error {
+					return tx.DeleteBucket(filler)
+				}}); err != nil {
+					r.Fatal(err)
+				}
+				r.pass(time.Minute)
+				if c := r.fold(id); c.State != charge.Paid {
+					r.Errorf("with room again the charge is %s", c.State)
+				}
+			})
+		})
+	}
 }
 
 func TestStartIsRefusedClearly(t *testing.T) {
