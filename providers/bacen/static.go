@@ -104,7 +104,7 @@ func (c *Client) search(ctx context.Context, txid string, w window, found map[st
 // or with every all of them.
 func (c *Client) walk(ctx context.Context, op, txid string, every bool, w window, each func(page, payment) error) error {
 	size := c.cfg.Profile.PageSize
-	rows, known := 0, map[string]bool{}
+	known, nameless := map[string]bool{}, 0 // a row that comes twice, of a list that moves, stands in for none
 	for n := range maxPages {
 		p, err := c.page(ctx, op, txid, every, w, n, size)
 		if err != nil {
@@ -113,7 +113,7 @@ func (c *Client) walk(ctx context.Context, op, txid string, every bool, w window
 		fail := func(code, detail string) error {
 			return c.http.Fail(p.call, providers.Contract, p.answer, code, detail, nil)
 		}
-		rows += p.rows
+		nameless += p.rows - len(p.ids)
 		fresh := false
 		for _, id := range p.ids {
 			fresh = fresh || !known[id]
@@ -132,7 +132,7 @@ func (c *Client) walk(ctx context.Context, op, txid string, every bool, w window
 		case p.number != n:
 			return fail("wrong_page", fmt.Sprintf("asked for page %d of the list, got %d", n, p.number))
 		case n+1 >= p.pages:
-			if rows < p.total {
+			if rows := len(known) + nameless; rows < p.total {
 				return fail("incomplete", fmt.Sprintf("the list has %d rows of %d", rows, p.total))
 			}
 			return nil

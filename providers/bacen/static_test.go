@@ -102,9 +102,11 @@ func TestPages(t *testing.T) {
 
 // All or nothing: what cannot be read to the end says nothing.
 func TestFindStaticFaults(t *testing.T) {
-	c, sim := newClient(t, bacensim.Options{}, nil)
-	if err := sim.Receive(static, 100); err != nil {
-		t.Fatal(err)
+	c, sim := newClient(t, bacensim.Options{}, func(cfg *Config) { cfg.Profile.PageSize = 2 })
+	for range 5 {
+		if err := sim.Receive(static, 100); err != nil {
+			t.Fatal(err)
+		}
 	}
 	now := time.Now()
 	for _, tt := range []struct {
@@ -117,6 +119,8 @@ func TestFindStaticFaults(t *testing.T) {
 		{"pix:drop_before", providers.Ambiguous},
 		{"pix:http=403", providers.Forbidden},
 		{"pix:rate=7s", providers.Rate},
+		{"pix:drift", providers.Contract},
+		{"pix:skip", providers.Contract},
 	} {
 		script(t, sim, tt.fault)
 		found, err := c.FindStatic(t.Context(), static, now.Add(-time.Hour), now.Add(time.Hour))

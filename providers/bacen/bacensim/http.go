@@ -333,7 +333,7 @@ func (s *Sim) cancel(r *http.Request, _ simkit.Faults) simkit.Answer {
 	return simkit.JSON(http.StatusOK, s.body(c))
 }
 
-func (s *Sim) list(r *http.Request, _ simkit.Faults) simkit.Answer {
+func (s *Sim) list(r *http.Request, f simkit.Faults) simkit.Answer {
 	query := r.URL.Query()
 	var why []violation
 	when := func(name string) time.Time {
@@ -375,8 +375,14 @@ func (s *Sim) list(r *http.Request, _ simkit.Faults) simkit.Answer {
 		}
 	}
 	total := len(rows)
-	first := min(number*size, total)
-	rows = rows[first:min(first+size, total)]
+	first := number * size
+	if f.Has(Drift) {
+		first -= number
+	}
+	if f.Has(Skip) {
+		first += number
+	}
+	rows = rows[min(first, total):min(first+size, total)]
 	return simkit.JSON(http.StatusOK, map[string]any{
 		"parametros": map[string]any{
 			"inicio": query.Get("inicio"), "fim": query.Get("fim"),

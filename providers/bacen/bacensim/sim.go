@@ -32,7 +32,9 @@
 // # Faults
 //
 // Those of package simkit on the routes token, create, status, cancel, pix and
-// refund, and its Word, Echo and Code; "not_done" lets a refund fail.
+// refund, and its Word, Echo and Code; "not_done" lets a refund fail; "drift" moves
+// rows from page to page of the list of received Pix, as if one were put in between
+// two pages, and "skip" misses some at the turn of pages, as if one were gone.
 package bacensim
 
 import (
@@ -68,9 +70,15 @@ const (
 func Vocabulary() simkit.Vocabulary {
 	return simkit.Vocabulary{
 		Routes: []string{RouteToken, RouteCreate, RouteStatus, RouteCancel, RoutePix, RouteRefund},
-		Faults: []string{simkit.Word, simkit.Echo, simkit.Code, NotDone},
+		Faults: []string{simkit.Word, simkit.Echo, simkit.Code, NotDone, Drift, Skip},
 	}
 }
+
+// Faults of the list of received Pix.
+const (
+	Drift = "drift"
+	Skip  = "skip"
+)
 
 // What a simulator accepts and calls itself unless told otherwise.
 const (
