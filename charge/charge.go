@@ -20,6 +20,8 @@
 //	failed            failed      –           –                         –                    –
 //	refunded          –           –           –                         partially_refunded|  partially_refunded|
 //	                                                                    refunded             refunded
+//	refunded, of an   keeps       keeps       keeps                     keeps                keeps
+//	extra or mismatch
 //
 // "–" is refused with a [*TransitionError]. Ranks never fall: created <
 // pending < expired = cancelled = failed < paid < partially_refunded <
@@ -44,6 +46,7 @@
 package charge
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -131,27 +134,36 @@ type Payment struct {
 	// Extra marks a second payment, Mismatch one that fits neither amount nor account.
 	Extra    bool `json:"extra,omitempty"`
 	Mismatch bool `json:"mismatch,omitempty"`
+	// Booked: the money is another charge's ([MismatchFact]).
+	Booked bool `json:"booked,omitempty"`
+	// Refunded is what went back of it, and Unnamed the part of that which no named
+	// refund accounts for.
+	Refunded money.Amount `json:"refunded,omitempty"`
+	Unnamed  money.Amount `json:"unnamed,omitempty"`
 }
 
 // Charge is a charge folded from its facts. It is a value: [Charge.Apply]
 // returns a new one. Its JSON form is the snapshot kept while a charge is
 // open, so field names are never changed.
 type Charge struct {
-	ID          ID           `json:"id"`
-	Merchant    string       `json:"merchant"`
-	Route       string       `json:"route"`   // configured provider name, of the first attempt
-	Account     string       `json:"account"` // merchant's account there
-	Amount      money.Amount `json:"amount"`
-	Expiry      int          `json:"expiry_s"` // seconds from the sending of an attempt
-	Source      string       `json:"source"`
-	Reference   string       `json:"reference,omitempty"`
-	Present     bool         `json:"present"` // shown on the kiosk's screen and printed
-	State       State        `json:"state"`
-	Attempts    []Attempt    `json:"attempts,omitempty"`
-	Payments    []Payment    `json:"payments,omitempty"`
-	Late        bool         `json:"late,omitempty"`
-	Reason      string       `json:"reason,omitempty"` // why failed
+	ID        ID           `json:"id"`
+	Merchant  string       `json:"merchant"`
+	Route     string       `json:"route"`   // configured provider name, of the first attempt
+	Account   string       `json:"account"` // merchant's account there
+	Amount    money.Amount `json:"amount"`
+	Expiry    int          `json:"expiry_s"` // seconds from the sending of an attempt
+	Source    string       `json:"source"`
+	Reference string       `json:"reference,omitempty"`
+	Present   bool         `json:"present"` // shown on the kiosk's screen and printed
+	State     State        `json:"state"`
+	Attempts  []Attempt    `json:"attempts,omitempty"`
+	Payments  []Payment    `json:"payments,omitempty"`
+	Late      bool         `json:"late,omitempty"`
+	Reason    string       `json:"reason,omitempty"` // why failed
+	// RefundedSum is what went back of the payment that settled it; Refunds are those
+	// of all its payments.
 	RefundedSum money.Amount `json:"refunded,omitempty"`
+	Refunds     []Refund     `json:"refunds,omitempty"`
 	// Released: something left for it before its payment was found.
 	Released bool `json:"released,omitempty"`
 	// NeverShown: it ended before it had a code that anybody was shown, which
@@ -275,6 +287,7 @@ func (c Charge) Apply(f Fact) (Charge, error) {
 	next := c
 	next.Attempts = slices.Clone(c.Attempts)
 	next.Payments = slices.Clone(c.Payments)
+	next.Refunds = slices.Clone(c.Refunds)
 	if err := f.apply(&next); err != nil {
 		return c, err
 	}
@@ -337,7 +350,8 @@ func (m Merchant) Uses(provider string) bool {
 // pix_clearing; it is a sale when it settles the charge in time, a customer's
 // credit when it is late or a second payment (nothing was delivered for it),
 // and suspense when it does not match. Money whose end-to-end id credits another
-// charge is booked there.
+// charge is booked there. Money that went back leaves the account that it was booked to;
+// a sale, the account of refunds.
 func Postings(f Fact) []ledger.Posting {
 	received := func(a money.Amount, credit ledger.Account) []ledger.Posting {
 		return []ledger.Posting{{Account: ledger.PixClearing, Amount: a}, {Account: credit, Amount: -a}}
@@ -356,7 +370,10 @@ func Postings(f Fact) []ledger.Posting {
 		}
 		return received(f.Amount, ledger.Suspense)
 	case RefundedFact:
-		return []ledger.Posting{{Account: ledger.Refunds, Amount: f.Amount}, {Account: ledger.PixClearing, Amount: -f.Amount}}
+		if f.Amount == f.Booked {
+			return nil
+		}
+		return []ledger.Posting{{Account: cmp.Or(f.Against, ledger.Refunds), Amount: f.Amount - f.Booked}, {Account: ledger.PixClearing, Amount: f.Booked - f.Amount}}
 	}
 	return nil
 }

@@ -173,9 +173,7 @@ func (c Charge) Observe(attempt int, a providers.Charge, ended State) []Fact {
 	ev := c.FromAnswer(attempt, a)
 	switch a.Status {
 	case providers.StatusPaid, providers.StatusRefunded:
-		if f := c.Credit(ev); f != nil {
-			return []Fact{f}
-		}
+		return c.Received(ev, a.Returns, a.Status == providers.StatusRefunded)
 	case providers.StatusPending:
 		if c.State.Open() && ended != "" {
 			return []Fact{EndedFact{Charge: c.ID, State: ended, Reason: reasonOf(ended), Evidence: &ev}}

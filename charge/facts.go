@@ -297,7 +297,7 @@ func (f MismatchFact) apply(c *Charge) error {
 	if c.State == "" {
 		return c.refuse(f, "")
 	}
-	c.Payments = append(c.Payments, Payment{Evidence: f.Evidence, Amount: f.Amount, Mismatch: true})
+	c.Payments = append(c.Payments, Payment{Evidence: f.Evidence, Amount: f.Amount, Mismatch: true, Booked: f.Booked})
 	return nil
 }
 
@@ -330,43 +330,6 @@ func (f EndedFact) apply(c *Charge) error {
 	}
 	c.NeverShown = c.State == Created
 	c.State, c.Reason = f.State, f.Reason
-	return nil
-}
-
-// RefundedFact returns money of a paid charge to its payer.
-type RefundedFact struct {
-	Charge ID           `json:"charge"`
-	ID     string       `json:"refund"` // the refund's own id
-	Amount money.Amount `json:"amount"`
-	// EndToEnd is the payment that is returned.
-	EndToEnd string   `json:"end_to_end"`
-	Evidence Evidence `json:"-"`
-}
-
-// Kind implements [Fact].
-func (RefundedFact) Kind() string { return "charge.refunded" }
-
-// Subject implements [Fact].
-func (f RefundedFact) Subject() ID { return f.Charge }
-
-// Op implements [Fact].
-func (f RefundedFact) Op() string { return "charge/" + string(f.Charge) + "/refund/" + f.ID }
-
-// Proof implements [Fact].
-func (f RefundedFact) Proof() *Evidence { return &f.Evidence }
-
-func (f RefundedFact) apply(c *Charge) error {
-	if c.State != Paid && c.State != PartiallyRefunded || f.Amount <= 0 {
-		return c.refuse(f, "")
-	}
-	sum, err := c.RefundedSum.Add(f.Amount)
-	if err != nil || sum > c.Amount {
-		return c.refuse(f, "more than was paid")
-	}
-	c.RefundedSum, c.State = sum, PartiallyRefunded
-	if sum == c.Amount {
-		c.State = Refunded
-	}
 	return nil
 }
 

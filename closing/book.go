@@ -1,6 +1,9 @@
 package closing
 
 import (
+	"cmp"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -64,13 +67,14 @@ func (b Book) read(tx *bbolt.Tx) (reading, error) {
 			return r, fmt.Errorf("entry %v: %w", pos, err)
 		}
 		f, o, err := b.attribute(tx, e, owners)
-		if err != nil {
+		lost, err2 := lostRefund(e, &o)
+		if err = errors.Join(err, err2); err != nil {
 			return r, fmt.Errorf("entry %v: %w", pos, err)
 		}
 		if f == nil && len(e.Postings) == 0 {
 			continue
 		}
-		if err := r.take(tx, b.merchant(o.merchant), e, f, o); err != nil {
+		if err := r.take(tx, b.merchant(o.merchant), e, f, lost, o); err != nil {
 			return r, fmt.Errorf("entry %v: %w", pos, err)
 		}
 	}
@@ -91,7 +95,7 @@ func (r *reading) begin(tx *bbolt.Tx, merchant string) error {
 }
 
 // take counts an entry, unless it is in a closing.
-func (r *reading) take(tx *bbolt.Tx, m charge.Merchant, e ledger.Entry, f charge.Fact, o owner) error {
+func (r *reading) take(tx *bbolt.Tx, m charge.Merchant, e ledger.Entry, f charge.Fact, lost Total, o owner) error {
 	if err := r.begin(tx, m.ID); err != nil {
 		return err
 	}
@@ -114,7 +118,7 @@ func (r *reading) take(tx *bbolt.Tx, m charge.Merchant, e ledger.Entry, f charge
 	d := &days[len(days)-1]
 	d.To = pos
 	r.days[m.ID] = days
-	return d.count(f, o, e.Postings)
+	return d.count(f, lost, o, e.Postings)
 }
 
 // owner is whom a charge belongs to.
@@ -184,11 +188,30 @@ func decode(e ledger.Entry) (charge.Fact, error) {
 	return charge.Decode(e.Kind, e.Data, proof)
 }
 
+// lostRefund is what an entry counts as a refund that fits no payment, whose owner it
+// sets to the merchant that it names.
+func lostRefund(e ledger.Entry, o *owner) (Total, error) {
+	if e.Kind != charge.KindLostRefund {
+		return Total{}, nil
+	}
+	var f charge.LostRefundFact
+	if err := json.Unmarshal(e.Data, &f); err != nil {
+		return Total{}, err
+	}
+	o.merchant, o.provider = cmp.Or(f.Merchant, Nobody), cmp.Or(f.Provider, Nobody)
+	if f.Back {
+		return Total{1, -f.Amount}, nil
+	}
+	return Total{1, f.Amount}, nil
+}
+
 // count adds an entry to a report.
-func (r *Report) count(f charge.Fact, o owner, postings []ledger.Posting) error {
-	one := Line{Provider: o.provider}
-	if p := f.Proof(); p != nil && p.Route != "" { // where it was paid
-		one.Provider = p.Route
+func (r *Report) count(f charge.Fact, lost Total, o owner, postings []ledger.Posting) error {
+	one := Line{Provider: o.provider, Unmatched: lost}
+	if f != nil {
+		if p := f.Proof(); p != nil && p.Route != "" { // where it was paid
+			one.Provider = p.Route
+		}
 	}
 	switch f := f.(type) {
 	case charge.CreatedFact:
@@ -273,6 +296,7 @@ func (l *Line) add(o Line) error {
 		{&l.Extra, o.Extra},
 		{&l.Mismatch, o.Mismatch},
 		{&l.Refunded, o.Refunded},
+		{&l.Unmatched, o.Unmatched},
 	} {
 		sum, err := t.to.Sum.Add(t.o.Sum)
 		if err != nil {

@@ -76,7 +76,10 @@ type Line struct {
 	Late     Total `json:"late,omitzero"`
 	Extra    Total `json:"extra,omitzero"`
 	Mismatch Total `json:"mismatch,omitzero"`
-	Refunded Total `json:"refunded,omitzero"`
+	// Refunded is what went back of any of these; Unmatched what the hub says went back
+	// and fits no payment of the ledger, less what came back of it.
+	Refunded  Total `json:"refunded,omitzero"`
+	Unmatched Total `json:"refund_unmatched,omitzero"`
 }
 
 // Report is an X or a Z. Its JSON form is stored and printed.
@@ -104,6 +107,15 @@ func (r Report) Received() (sum money.Amount) {
 		sum += l.Paid.Sum + l.Late.Sum + l.Extra.Sum + l.Mismatch.Sum
 	}
 	return sum
+}
+
+// Returned is the money that went back.
+func (r Report) Returned() (back Total) {
+	for _, l := range r.Lines {
+		back.Count += l.Refunded.Count + l.Unmatched.Count
+		back.Sum += l.Refunded.Sum + l.Unmatched.Sum
+	}
+	return back
 }
 
 var (

@@ -48,6 +48,8 @@ type paymentView struct {
 	// Kind is settles, extra (a second payment) or mismatch (it fits neither
 	// amount nor account).
 	Kind string `json:"kind"`
+	// Refunded is what went back of it.
+	Refunded money.Amount `json:"refunded,omitempty"`
 	// Grade and Source say what the record rests on.
 	Grade      charge.Grade  `json:"grade"`
 	Source     charge.Source `json:"source"`
@@ -83,7 +85,7 @@ func view(r Record) chargeView {
 			kind = "extra"
 		}
 		v.Payments = append(v.Payments, paymentView{
-			Amount: p.Amount, EndToEnd: p.Evidence.EndToEnd, Kind: kind, Grade: p.Evidence.Grade(), Source: p.Evidence.Source,
+			Amount: p.Amount, EndToEnd: p.Evidence.EndToEnd, Kind: kind, Refunded: p.Refunded, Grade: p.Evidence.Grade(), Source: p.Evidence.Source,
 			ProviderID: p.Evidence.ProviderID,
 		})
 	}

@@ -57,7 +57,9 @@ type Transaction struct {
 	Currency   string `json:"currency"`
 	Amount     string `json:"amount"` // decimal text; empty: not said
 	// Cents is the amount where it is one of BRL; nil: it is not.
-	Cents    *money.Amount `json:"centavos,omitempty"`
+	Cents *money.Amount `json:"centavos,omitempty"`
+	// Returned is what went back of a payment that was received, BRL; nil: not said.
+	Returned *money.Amount `json:"returned,omitempty"`
 	EndToEnd string        `json:"end_to_end,omitempty"`
 	At       time.Time     `json:"at,omitzero"` // when it was made; zero: not said
 	// Digest is the SHA-256 of the answer that held it, lower-case hex.

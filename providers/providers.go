@@ -176,6 +176,9 @@ type Charge struct {
 	Amount *money.Amount
 	// EndToEnd is the Pix end-to-end id; empty: not said.
 	EndToEnd string
+	// Returns are the parts of the payment that went back to its payer, where the
+	// provider lists them. StatusRefunded says that all of it did.
+	Returns []Return
 	// BRCode is the payable text, verified by the adapter; empty in status answers.
 	BRCode string
 	// Token is what it takes to ask about the charge, where the provider gives one
@@ -198,7 +201,17 @@ type Payment struct {
 	TxID     string
 	Amount   money.Amount
 	At       time.Time
+	Returns  []Return // parts that went back
 	Digest   string
+}
+
+// Return is a part of a payment that went back to its payer, for good. ID is the
+// refund's, and unique with the payment; Sent is the end-to-end id of the money that
+// went, empty: not said.
+type Return struct {
+	ID     string
+	Sent   string
+	Amount money.Amount
 }
 
 // Kind classifies an error by what may be done about it.

@@ -20,6 +20,7 @@ const (
 	whyNoID       = "the provider gave it no id"
 	whyNotAsked   = "the provider was not asked about it"
 	whyGivenBack  = "given back at the provider, not in the ledger"
+	whyKept       = "given back in the ledger, not at the provider"
 	whyUnrecorded = "paid at the provider, not in the ledger"
 	whyAbsent     = "the provider knows no such payment"
 	whyAmounts    = "the two sides have different amounts"
@@ -113,8 +114,8 @@ func (c *comparison) recorded(ch *Charge, i int, row *Row, rows []Row) Line {
 		switch {
 		case row.Amount != nil && p.Amount > 0 && *row.Amount != p.Amount:
 			l.Class, l.Why = AmountMismatch, whyAmounts
-		case row.Status == providers.StatusRefunded && ch.RefundedSum == 0:
-			l.Class, l.Why = Conflict, whyGivenBack
+		default:
+			c.givenBack(ch, &l, p, *row)
 		}
 	case p.Mismatch && p.Amount == 0: // a claim of money, not money
 	case p.Evidence.Source == charge.FromStatement || p.Evidence.Source == charge.FromOperator:
@@ -124,12 +125,38 @@ func (c *comparison) recorded(ch *Charge, i int, row *Row, rows []Row) Line {
 	default:
 		c.unconfirmed(ch, &l, rows)
 	}
+	if p.Refunded > 0 {
+		l.Refunded = &p.Refunded
+		switch whole := p.Refunded == p.Amount; {
+		case l.Class == Matched, whole && (l.Class == Late || l.Class == Double || l.Class == Orphan), whole && p.Mismatch && l.Why == whyOther:
+			l.Class = Refunded // nobody has to do anything about it any more
+		}
+	}
 	name := p.Evidence.EndToEnd
 	if name == "" {
 		name = "p" + strconv.Itoa(i+1)
 	}
 	l.Subject = subject(l.Class, string(ch.ID), name)
 	return l
+}
+
+// givenBack holds what went back of a payment against what the provider says of it.
+func (c *comparison) givenBack(ch *Charge, l *Line, p charge.Payment, row Row) {
+	l.Returned = row.Returned
+	if row.Returned == nil && row.Status == providers.StatusRefunded {
+		l.Returned = &p.Amount
+	}
+	if l.Returned == nil || *l.Returned == 0 {
+		l.Returned = nil
+	}
+	switch back := row.Returned; {
+	case l.Returned != nil && *l.Returned > p.Refunded:
+		c.wants(ch, p.Evidence.Attempt)
+		l.Class, l.Why = RefundMismatch, whyGivenBack
+	case back != nil && *back < p.Refunded:
+		c.wants(ch, p.Evidence.Attempt)
+		l.Class, l.Why = RefundMismatch, whyKept
+	}
 }
 
 // credited reports whether a mismatched payment's money is another charge's.

@@ -49,6 +49,8 @@ type Class string
 const (
 	// Matched: a payment that both sides have, in time and over the amount.
 	Matched Class = "matched"
+	// Refunded: a payment that both sides have, and that went back, whole or in part.
+	Refunded Class = "refunded"
 	// Open: the charge waits for its payer.
 	Open Class = "open"
 	// Unpaid: the charge ended without money.
@@ -72,20 +74,22 @@ const (
 	Missing Class = "missing_at_provider"
 	// Unknown: the provider has a payment that belongs to no charge of the ledger.
 	Unknown Class = "unknown_at_ledger"
+	// RefundMismatch: not as much went back on one side as on the other.
+	RefundMismatch Class = "refund_mismatch"
 	// Conflict: the sides say different things about the charge, such as paid here
-	// and given back there.
+	// and cancelled there.
 	Conflict Class = "status_conflict"
 )
 
 // Classes lists them in the order in which they are told.
 func Classes() []Class {
-	return []Class{Matched, Open, Unpaid, Elsewhere, NotComparable, Late, Double, Orphan, AmountMismatch, Missing, Unknown, Conflict}
+	return []Class{Matched, Refunded, Open, Unpaid, Elsewhere, NotComparable, Late, Double, Orphan, AmountMismatch, Missing, Unknown, RefundMismatch, Conflict}
 }
 
 // Difference reports whether a person has to look at lines of the class.
 func (c Class) Difference() bool {
 	switch c {
-	case Matched, Open, Unpaid, Elsewhere, NotComparable:
+	case Matched, Refunded, Open, Unpaid, Elsewhere, NotComparable:
 		return false
 	}
 	return true
@@ -121,6 +125,7 @@ type Row struct {
 	Status   providers.Status
 	Word     string        // the provider's
 	Amount   *money.Amount // nil: not said
+	Returned *money.Amount // what went back of it; nil: not said
 	At       time.Time     // zero: not said
 
 	answer bool // to a question about one attempt
@@ -133,22 +138,47 @@ func (r Row) paid() bool {
 
 // FromTransaction makes a row of a line of an account.
 func FromTransaction(t providers.Transaction) Row {
-	return Row{ID: t.ID, Own: t.ExternalID, EndToEnd: t.EndToEnd, Status: t.Status, Word: t.Word, Amount: t.Cents, At: t.At}
+	return Row{ID: t.ID, Own: t.ExternalID, EndToEnd: t.EndToEnd, Status: t.Status, Word: t.Word, Amount: t.Cents, Returned: returned(t.Status, t.Cents, t.Returned), At: t.At}
 }
 
 // FromAnswer makes a row of the answer to a question about an attempt.
 func FromAnswer(k Key, a providers.Charge) Row {
+	var back *money.Amount
+	if len(a.Returns) > 0 {
+		back = sum(a.Returns)
+	}
 	return Row{
 		Charge: k.Charge, Attempt: k.Attempt, ID: a.ProviderID, EndToEnd: a.EndToEnd, Status: a.Status, Word: a.Word, Amount: a.Amount,
-		answer: true,
+		Returned: returned(a.Status, a.Amount, back), answer: true,
 	}
+}
+
+// returned is what went back of a payment; nil: it is not said.
+func returned(s providers.Status, of, said *money.Amount) *money.Amount {
+	if s == providers.StatusRefunded {
+		return of
+	}
+	return said
+}
+
+// sum is what went back in all; more than there can be is as much as there can be.
+func sum(returns []providers.Return) *money.Amount {
+	var total money.Amount
+	for _, r := range returns {
+		next, err := total.Add(r.Amount)
+		if err != nil {
+			break
+		}
+		total = next
+	}
+	return &total
 }
 
 // FromPayment makes a row of a payment that was found for an attempt.
 func FromPayment(k Key, p providers.Payment) Row {
 	return Row{
 		Charge: k.Charge, Attempt: k.Attempt, ID: p.EndToEnd, Own: p.TxID, EndToEnd: p.EndToEnd,
-		Status: providers.StatusPaid, Amount: &p.Amount, At: p.At,
+		Status: providers.StatusPaid, Amount: &p.Amount, Returned: sum(p.Returns), At: p.At,
 	}
 }
 
@@ -197,6 +227,10 @@ type Line struct {
 	Asked    *money.Amount `json:"charged,omitempty"`
 	Ledger   *money.Amount `json:"ledger,omitempty"`
 	Received *money.Amount `json:"received,omitempty"`
+	// Refunded is what went back of it by the ledger, Returned by the provider; nil:
+	// nothing, or it says nothing.
+	Refunded *money.Amount `json:"refunded,omitempty"`
+	Returned *money.Amount `json:"returned,omitempty"`
 	// ID, EndToEnd and Word are the provider's.
 	ID       string `json:"provider_id,omitempty"`
 	EndToEnd string `json:"end_to_end,omitempty"`
@@ -226,6 +260,8 @@ type Total struct {
 	Ledger   money.Amount `json:"ledger"`
 	Received money.Amount `json:"received"`
 	Unsaid   int          `json:"unsaid,omitempty"`
+	// Refunded is what went back of them, by the ledger.
+	Refunded money.Amount `json:"refunded,omitempty"`
 }
 
 func (t *Total) add(l Line) (err error) {
@@ -236,7 +272,7 @@ func (t *Total) add(l Line) (err error) {
 	for _, side := range []struct {
 		sum *money.Amount
 		of  *money.Amount
-	}{{&t.Ledger, l.Ledger}, {&t.Received, l.Received}} {
+	}{{&t.Ledger, l.Ledger}, {&t.Received, l.Received}, {&t.Refunded, l.Refunded}} {
 		if side.of == nil {
 			continue
 		}
@@ -405,6 +441,9 @@ func (r Row) over(old Row) Row {
 	r.Own = cmp.Or(r.Own, old.Own)
 	if r.Amount == nil {
 		r.Amount = old.Amount
+	}
+	if r.Returned == nil || old.Returned != nil && *old.Returned > *r.Returned { // nor does what went back
+		r.Returned = old.Returned
 	}
 	return r
 }

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/ssg-safe/agent/charge"
+	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/reconcile"
@@ -58,6 +59,19 @@ func evidence(n, attempt int, e2e string, amount money.Amount) charge.Evidence {
 
 func paid(n, attempt int, e2e string, late bool) charge.Fact {
 	return charge.PaidFact{Charge: id("T001", n), Attempt: attempt, Amount: 1000, Evidence: evidence(n, attempt, e2e, 1000), Late: late}
+}
+
+func refundOf(e2e string, amount money.Amount, against ledger.Account) charge.Fact {
+	return charge.RefundedFact{Charge: id("T001", 1), ID: "R1", Amount: amount, EndToEnd: e2e, Against: against, Evidence: evidence(1, 1, e2e, amount)}
+}
+
+func refunded(amount money.Amount, against ledger.Account) charge.Fact {
+	return refundOf("E1", amount, against)
+}
+
+func returns(r reconcile.Row, amount money.Amount) reconcile.Row {
+	r.Returned = &amount
+	return r
 }
 
 func ended(n int) charge.Fact {
@@ -128,7 +142,17 @@ func TestClasses(t *testing.T) {
 		{"two amounts", books(one(paid(1, 1, "E1", false)), row(1, 1, "E1", 1100, yes)), "amount_mismatch", 0},
 		{"paid there, open here", books(one(), row(1, 1, "E1", 1000, yes)), "status_conflict", 1},
 		{"paid there, ended here", books(one(ended(1)), row(1, 1, "E1", 1000, yes)), "status_conflict", 1},
-		{"given back there", books(one(paid(1, 1, "E1", false)), row(1, 1, "E1", 1000, back)), "status_conflict", 0},
+		{"given back there", books(one(paid(1, 1, "E1", false)), row(1, 1, "E1", 1000, back)), "refund_mismatch", 1},
+		{"given back on both sides", books(one(paid(1, 1, "E1", false), refunded(1000, "")), row(1, 1, "E1", 1000, back)), "refunded", 0},
+		{"given back here, the provider does not say", books(one(paid(1, 1, "E1", false), refunded(400, "")), row(1, 1, "E1", 1000, yes)), "refunded", 0},
+		{"given back in part on both sides", books(one(paid(1, 1, "E1", false), refunded(400, "")), returns(row(1, 1, "E1", 1000, yes), 400)), "refunded", 0},
+		{"more given back there", books(one(paid(1, 1, "E1", false), refunded(400, "")), returns(row(1, 1, "E1", 1000, yes), 500)), "refund_mismatch", 1},
+		{"less given back there", books(one(paid(1, 1, "E1", false), refunded(400, "")), returns(row(1, 1, "E1", 1000, yes), 0)), "refund_mismatch", 1},
+		{"late, and given back", books(one(ended(1), paid(1, 1, "E1", true), refunded(1000, ledger.CustomerCredit)), row(1, 1, "E1", 1000, back)), "refunded", 0},
+		{"late, and given back in part", books(one(ended(1), paid(1, 1, "E1", true), refunded(400, ledger.CustomerCredit)), returns(row(1, 1, "E1", 1000, yes), 400)), "late", 0},
+		{"another amount, and given back", books(one(odd, refundOf("E1", 900, ledger.Suspense)), row(1, 1, "E1", 900, back)), "refunded", 0},
+		{"twice, and the second given back", books(one(paid(1, 1, "E1", false), extra, refundOf("E2", 1000, ledger.CustomerCredit)), row(1, 1, "E1", 1000, yes), row(1, 1, "E2", 1000, back)), "matched refunded", 0},
+		{"given back here, asked, not known there", asked(books(one(paid(1, 1, "E1", false), refunded(400, ""))), ""), "missing_at_provider", 0},
 		{"paid here, not listed", books(one(paid(1, 1, "E1", false))), "not_comparable", 1},
 		{"paid here, asked, not known", asked(books(one(paid(1, 1, "E1", false))), ""), "missing_at_provider", 0},
 		{"paid here, asked, pending there", asked(books(one(paid(1, 1, "E1", false)), row(1, 1, "", 1000, no)), ""), "status_conflict", 0},

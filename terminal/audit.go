@@ -9,7 +9,7 @@ import (
 )
 
 // Audit checks what the terminal keeps beside ledger and queue: that every
-// snapshot and every reference can be read and lies under its own name. The
+// snapshot, reference and refund can be read and lies under its own name. The
 // boot check asks it, so that damage is found before anything rests on it.
 func Audit(tx *bbolt.Tx) error {
 	err := tx.Bucket(openBucket).ForEach(func(id, row []byte) error {
@@ -30,6 +30,15 @@ func Audit(tx *bbolt.Tx) error {
 		if err != nil {
 			return fmt.Errorf("wrong PINs: %w", err)
 		}
+	}
+	err = tx.Bucket(refundBucket).ForEach(func(key, row []byte) error {
+		if err := unseal(key, row, &refundRow{}); err != nil {
+			return fmt.Errorf("refund %s: %w", key, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	return tx.Bucket(referenceBucket).ForEach(func(key, row []byte) error {
 		var r reference

@@ -396,8 +396,9 @@ func (t *Terminal) learnWith(l *live, facts []charge.Fact, with func(*bbolt.Tx) 
 		return
 	}
 	d.with = with
-	paid, _ := facts[0].(charge.PaidFact)
-	first := d.next.State == charge.Paid && l.charge.State != charge.Paid
+	paid, money := settling(facts)
+	// What went back whole before anybody knew that it had come is nobody's sale.
+	first := d.next.State.Rank() >= charge.Paid.Rank() && d.next.State != charge.Refunded && l.charge.State.Rank() < charge.Paid.Rank()
 	if first {
 		d.paid = t.clock.Up()
 	}
@@ -409,14 +410,14 @@ func (t *Terminal) learnWith(l *live, facts []charge.Fact, with func(*bbolt.Tx) 
 	}
 	d.then = func([]queue.Job) {
 		t.changed(l, nil)
-		end(facts[0], nil)
+		end(money, nil)
 	}
 	d.refused = func(err error) {
 		if _, ok := errors.AsType[callersError](err); ok {
 			end(nil, err)
 			return
 		}
-		if odd := charge.ClaimedElsewhere(facts[0]); odd != nil && errors.Is(err, ledger.ErrConflict) {
+		if odd := charge.ClaimedElsewhere(money); odd != nil && errors.Is(err, ledger.ErrConflict) {
 			t.learnWith(l, []charge.Fact{odd}, with, end)
 			return
 		}
@@ -428,6 +429,23 @@ func (t *Terminal) learnWith(l *live, facts []charge.Fact, with func(*bbolt.Tx) 
 		end(nil, err)
 	}
 	t.commit(d)
+}
+
+// settling is the fact that the charge is paid, if facts have one, and the first that
+// tells of money, if any does.
+func settling(facts []charge.Fact) (paid charge.PaidFact, money charge.Fact) {
+	for _, f := range facts {
+		if _, ends := f.(charge.EndedFact); !ends && money == nil {
+			money = f
+		}
+		if p, ok := f.(charge.PaidFact); ok {
+			paid = p
+		}
+	}
+	if money == nil {
+		money = facts[0]
+	}
+	return paid, money
 }
 
 // attended reports whether the payer of a charge may still be there. A payment of
@@ -454,8 +472,8 @@ func (t *Terminal) changed(l *live, cause error) {
 				t.session.pending(static, l.code == "")
 			}
 		}
-	case charge.Paid:
-		if l.watch.state != charge.Paid {
+	case charge.Paid, charge.PartiallyRefunded:
+		if l.watch.state.Rank() < charge.Paid.Rank() {
 			l.watch.start(up, charge.Paid)
 			t.observe(Event{Kind: ChargePaid, Charge: c})
 			if mine && !c.Late {
@@ -466,6 +484,16 @@ func (t *Terminal) changed(l *live, cause error) {
 				by, _ := c.Through()
 				t.compareSoon(by)
 			}
+		}
+	case charge.Refunded:
+		if l.watch.state.Rank() >= charge.Paid.Rank() {
+			break
+		}
+		// It had come and gone back when it was learnt of.
+		l.watch.start(up, charge.Paid)
+		t.observe(Event{Kind: ChargeEnded, Charge: c})
+		if mine {
+			t.session.ended(up, charge.Cancelled, "")
 		}
 	case charge.Expired, charge.Cancelled, charge.Failed:
 		if l.watch.state == c.State {
@@ -486,6 +514,11 @@ func (t *Terminal) changed(l *live, cause error) {
 		}
 	}
 	l.watch.payments = len(c.Payments)
+	if n := len(c.Refunds); n > l.watch.refunds {
+		t.log.Info("money went back", "charge", c.ID, "state", c.State, "refunds", n)
+		t.observe(Event{Kind: ChargeRefunded, Charge: c})
+		l.watch.refunds = n
+	}
 }
 
 // cancel is the payer's wish to stop.

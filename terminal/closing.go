@@ -168,7 +168,7 @@ func (t *Terminal) closingDocument(s slip, m charge.Merchant) printer.Document {
 	for _, l := range r.Lines {
 		doc.Providers = append(doc.Providers, layout.ClosingProvider{
 			Name: l.Provider,
-			Paid: total(l.Paid), Late: total(l.Late), Extra: total(l.Extra), Mismatch: total(l.Mismatch), Refund: total(l.Refunded),
+			Paid: total(l.Paid), Late: total(l.Late), Extra: total(l.Extra), Mismatch: total(l.Mismatch), Refund: total(l.Refunded), Unmatched: total(l.Unmatched),
 			Created: total(l.Created), Expired: total(l.Expired), Cancelled: total(l.Cancelled), Failed: total(l.Failed),
 		})
 	}

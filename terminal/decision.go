@@ -97,7 +97,7 @@ func Migrations() []store.Migration {
 		_, err := tx.CreateBucketIfNotExists(referenceBucket)
 		return err
 	}}
-	return slices.Concat(ledger.Migrations, queue.Migrations, []store.Migration{own, references})
+	return slices.Concat(ledger.Migrations, queue.Migrations, []store.Migration{own, references, refundMigration})
 }
 
 // decide applies facts to a charge and makes a decision of them.
@@ -251,6 +251,12 @@ func (d *decision) write(tx *bbolt.Tx, at ledger.Stamp, closing []charge.ID) ([]
 		}
 		if _, err := ledger.Append(tx, at, entryOf(f)); err != nil && !errors.Is(err, ledger.ErrDuplicate) {
 			return nil, fmt.Errorf("append %s: %w", f.Kind(), err)
+		}
+		if r, ok := f.(charge.RefundedFact); ok && r.EndToEnd != "" {
+			row := refundRow{Charge: r.Charge, Amount: r.Amount, How: RefundRecorded}
+			if err := putRefund(tx, r.EndToEnd, r.ID, row); err != nil {
+				return nil, err
+			}
 		}
 	}
 	open := tx.Bucket(openBucket)

@@ -17,9 +17,10 @@ const (
 	// ChargeReleased: something may leave for a charge made offline, before its
 	// payment is found.
 	ChargeReleased EventKind = "charge_released"
-	PaymentOdd     EventKind = "payment_odd"  // a second or mismatched payment: a person must look
-	SlipPrinted    EventKind = "slip_printed" // Slip, Confirmed
-	SlipUnknown    EventKind = "slip_unknown" // Slip: a person must look at the paper
+	ChargeRefunded EventKind = "charge_refunded" // money of Charge went back to its payer
+	PaymentOdd     EventKind = "payment_odd"     // a second or mismatched payment: a person must look
+	SlipPrinted    EventKind = "slip_printed"    // Slip, Confirmed
+	SlipUnknown    EventKind = "slip_unknown"    // Slip: a person must look at the paper
 	TicketOpened   EventKind = "ticket_opened"
 	TicketClosed   EventKind = "ticket_closed"
 	// OperatorLocked: Operator typed wrong PINs, Failures in a row, and is locked out.

@@ -266,11 +266,11 @@ func (t *Terminal) seek(l *live, a charge.Attempt) {
 // ends the charge if its time is over and none is left.
 func (t *Terminal) found(l *live, n int, payments []providers.Payment, ended charge.State) {
 	for i, p := range payments {
-		f := l.charge.Credit(l.charge.FromPayment(n, p))
-		if f == nil {
+		facts := l.charge.Received(l.charge.FromPayment(n, p), p.Returns, false)
+		if len(facts) == 0 {
 			continue
 		}
-		t.learnWith(l, []charge.Fact{f}, nil, func(_ charge.Fact, err error) {
+		t.learnWith(l, facts, nil, func(_ charge.Fact, err error) {
 			if err == nil {
 				t.found(l, n, payments[i+1:], ended)
 			}

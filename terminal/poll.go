@@ -20,6 +20,7 @@ type watch struct {
 	over      bool          // it ended long enough ago: ask no more
 	cancelled time.Duration // when the payer cancelled
 	payments  int           // payments reported to the observer
+	refunds   int           // refunds, likewise
 }
 
 // start begins to watch a charge in a new state.

@@ -349,9 +349,8 @@ func (t *Terminal) testify(l *live, got testimony, done func()) {
 		facts = l.charge.Observe(a.N, *got.charge, "")
 		got.charge = nil
 	} else if len(got.payments) > 0 {
-		if f := l.charge.Credit(l.charge.FromPayment(a.N, got.payments[0])); f != nil {
-			facts = []charge.Fact{f}
-		}
+		p := got.payments[0]
+		facts = l.charge.Received(l.charge.FromPayment(a.N, p), p.Returns, false)
 		got.payments = got.payments[1:]
 	} else {
 		done()

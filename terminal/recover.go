@@ -103,7 +103,7 @@ func (t *Terminal) load(tx *bbolt.Tx, id, row []byte) (*live, error) {
 func (t *Terminal) resume(l *live) {
 	up := t.clock.Up()
 	c := l.charge
-	l.watch.payments = len(c.Payments)
+	l.watch.payments, l.watch.refunds = len(c.Payments), len(c.Refunds)
 	t.unheard(c)
 	t.log.Info("taken up", "charge", c.ID, "state", c.State)
 	switch {

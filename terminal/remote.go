@@ -101,7 +101,7 @@ func (t *Terminal) lookFor(id charge.ID, then func(*live, error)) {
 				l = &live{charge: r.Charge, began: -1}
 				l.watch.start(t.clock.Up(), r.Charge.State)
 				l.watch.over = true // closed: only this is recorded
-				l.watch.payments = len(r.Charge.Payments)
+				l.watch.payments, l.watch.refunds = len(r.Charge.Payments), len(r.Charge.Refunds)
 				t.hold(l)
 			}
 			waiting := t.folds[id]

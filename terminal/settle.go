@@ -91,6 +91,7 @@ func (r Record) again() (slip, error) {
 	switch pay, paid := c.Settling(); {
 	case paid && !c.Late:
 		s.Kind, s.Amount, s.EndToEnd, s.Route, s.Paid = SlipReceipt, pay.Amount, pay.Evidence.EndToEnd, pay.Evidence.Route, r.Paid
+		s.Refunded = c.RefundedSum
 	case c.State == charge.Pending && r.Code == "":
 		return slip{}, fmt.Errorf("%w: it has no code", ErrNothingToPrint)
 	case c.State == charge.Pending:

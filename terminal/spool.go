@@ -44,7 +44,8 @@ type slip struct {
 	Paid     time.Time    `json:"paid,omitzero"`
 	EndToEnd string       `json:"end_to_end,omitempty"`
 	Route    string       `json:"route,omitempty"`
-	Offline  bool         `json:"offline,omitempty"` // the code was made here
+	Refunded money.Amount `json:"refunded,omitempty"` // what went back since
+	Offline  bool         `json:"offline,omitempty"`  // the code was made here
 	// Closing is what a closing slip says, Tickets how many differences of the
 	// merchant waited for a person then.
 	Closing *closing.Report `json:"closing,omitempty"`
@@ -415,7 +416,7 @@ func (t *Terminal) document(s slip) (printer.Document, error) {
 	if s.Kind == SlipReceipt {
 		return layout.Receipt{
 			Merchant: head, Terminal: t.cfg.Code, NSU: s.NSU, Amount: s.Amount, TxID: string(s.Charge), EndToEnd: s.EndToEnd,
-			Provider: s.Route, PaidAt: s.Paid.In(m.Zone), At: s.Issued.In(m.Zone), Copy: s.Copy,
+			Provider: s.Route, PaidAt: s.Paid.In(m.Zone), Refunded: s.Refunded, At: s.Issued.In(m.Zone), Copy: s.Copy,
 		}.Document(), nil
 	}
 	return layout.QRSlip{

@@ -82,6 +82,8 @@ type Ticket struct {
 	Charged  *money.Amount `json:"charged,omitempty"`
 	Ledger   *money.Amount `json:"ledger,omitempty"`
 	Received *money.Amount `json:"received,omitempty"`
+	// Refunded is what is said to have gone back.
+	Refunded *money.Amount `json:"refunded,omitempty"`
 	Why      string        `json:"why,omitempty"`
 	// Owner is the role whose business it is, until Deadline.
 	Owner    string    `json:"owner"`

@@ -167,6 +167,7 @@ func writeClosing(w io.Writer, r closing.Report, asJSON bool) error {
 			{"extra", l.Extra},
 			{"mismatch", l.Mismatch},
 			{"refunded", l.Refunded},
+			{"refund, unmatched", l.Unmatched},
 			{"created", l.Created},
 			{"expired", l.Expired},
 			{"cancelled", l.Cancelled},
@@ -178,6 +179,9 @@ func writeClosing(w io.Writer, r closing.Report, asJSON bool) error {
 		}
 	}
 	fmt.Fprintf(out, "\treceived\t\t%s\t\n", r.Received())
+	if back := r.Returned(); back.Count > 0 {
+		fmt.Fprintf(out, "\treturned\t\t%s\t\n", back.Sum)
+	}
 	return out.Flush()
 }
 

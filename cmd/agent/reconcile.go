@@ -288,6 +288,7 @@ func writeReportsCSV(w io.Writer, reports []reconcile.Report) error {
 	rows := [][]string{{
 		"class", "merchant", "provider", "charge", "attempt", "state", "at", "charged_centavos", "ledger_centavos", "received_centavos",
 		"provider_id", "end_to_end", "word", "late", "why", "ticket", "ticket_state",
+		"refunded_centavos", "returned_centavos",
 	}}
 	cents := func(a *money.Amount) string {
 		if a == nil {
@@ -307,6 +308,7 @@ func writeReportsCSV(w io.Writer, reports []reconcile.Report) error {
 			row := []string{
 				string(l.Class), l.Merchant, l.Provider, string(l.Charge), attempt, string(l.State), at,
 				cents(l.Asked), cents(l.Ledger), cents(l.Received), l.ID, l.EndToEnd, l.Word, strconv.FormatBool(l.Late), l.Why, l.Ticket, l.TicketState,
+				cents(l.Refunded), cents(l.Returned),
 			}
 			for i, cell := range row {
 				row[i] = harmless(cell)
@@ -357,7 +359,7 @@ func (o *reconcileOptions) tabulate(w io.Writer, reports []reconcile.Report, zon
 				continue
 			}
 			if shown++; shown == 1 {
-				fmt.Fprintln(out, "CLASS\tWHEN\tCHARGE\tSTATE\tCHARGED\tLEDGER\tPROVIDER\tEND-TO-END ID\tTICKET\tWHY")
+				fmt.Fprintln(out, "CLASS\tWHEN\tCHARGE\tSTATE\tCHARGED\tLEDGER\tPROVIDER\tREFUNDED\tEND-TO-END ID\tTICKET\tWHY")
 			}
 			when := "-"
 			if !l.At.IsZero() {
@@ -367,8 +369,8 @@ func (o *reconcileOptions) tabulate(w io.Writer, reports []reconcile.Report, zon
 			if l.Ticket != "" {
 				ticket = l.Ticket + " " + l.TicketState
 			}
-			fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.Class, when, orDash(string(l.Charge)), orDash(string(l.State)),
-				amountOrDash(l.Asked), amountOrDash(l.Ledger), amountOrDash(l.Received), orDash(cmp.Or(l.EndToEnd, l.ID)), ticket, l.Why)
+			fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.Class, when, orDash(string(l.Charge)), orDash(string(l.State)),
+				amountOrDash(l.Asked), amountOrDash(l.Ledger), amountOrDash(l.Received), refundedOf(l), orDash(cmp.Or(l.EndToEnd, l.ID)), ticket, l.Why)
 		}
 		if err := out.Flush(); err != nil {
 			return err
@@ -386,9 +388,9 @@ func tabulateSums(w io.Writer, r reconcile.Report) error {
 		return err
 	}
 	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(out, "MERCHANT\tCLASS\tCOUNT\tLEDGER\tPROVIDER\tWITHOUT AMOUNT\t")
+	fmt.Fprintln(out, "MERCHANT\tCLASS\tCOUNT\tLEDGER\tPROVIDER\tWITHOUT AMOUNT\tREFUNDED\t")
 	row := func(merchant, class string, t reconcile.Total) {
-		fmt.Fprintf(out, "%s\t%s\t%d\t%s\t%s\t%d\t\n", orDash(merchant), class, t.Count, t.Ledger, t.Received, t.Unsaid)
+		fmt.Fprintf(out, "%s\t%s\t%d\t%s\t%s\t%d\t%s\t\n", orDash(merchant), class, t.Count, t.Ledger, t.Received, t.Unsaid, t.Refunded)
 	}
 	for _, s := range sums {
 		for _, c := range reconcile.Classes() {
@@ -402,6 +404,16 @@ func tabulateSums(w io.Writer, r reconcile.Report) error {
 		row("", "nothing", reconcile.Total{})
 	}
 	return out.Flush()
+}
+
+// refundedOf is what went back of a line's payment: by the ledger, and by the provider
+// where that says something else.
+func refundedOf(l reconcile.Line) string {
+	s := amountOrDash(l.Refunded)
+	if l.Returned != nil && (l.Refunded == nil || *l.Returned != *l.Refunded) {
+		s += " / " + l.Returned.String()
+	}
+	return s
 }
 
 func amountOrDash(a *money.Amount) string {

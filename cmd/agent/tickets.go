@@ -100,7 +100,7 @@ func writeTickets(w io.Writer, list []ticket.Ticket) error {
 func tabulateTickets(w io.Writer, list []ticket.Ticket, now time.Time) error {
 	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	if len(list) > 0 {
-		fmt.Fprintln(out, "TICKET\tKIND\tCHARGE\tCHARGED\tLEDGER\tPROVIDER\tPAYMENT\tOWNER\tDEADLINE\tSTATE")
+		fmt.Fprintln(out, "TICKET\tKIND\tCHARGE\tCHARGED\tLEDGER\tPROVIDER\tREFUNDED\tPAYMENT\tOWNER\tDEADLINE\tSTATE")
 	}
 	var c ticket.Count
 	for _, t := range list {
@@ -119,8 +119,8 @@ func tabulateTickets(w io.Writer, list []ticket.Ticket, now time.Time) error {
 		if payment == "" {
 			payment = t.ProviderID
 		}
-		fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", t.ID, t.Kind, orDash(string(t.Charge)), amountOrDash(t.Charged),
-			amountOrDash(t.Ledger), amountOrDash(t.Received), orDash(payment), t.Owner, t.Deadline.Local().Format("2006-01-02 15:04"), state)
+		fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", t.ID, t.Kind, orDash(string(t.Charge)), amountOrDash(t.Charged),
+			amountOrDash(t.Ledger), amountOrDash(t.Received), amountOrDash(t.Refunded), orDash(payment), t.Owner, t.Deadline.Local().Format("2006-01-02 15:04"), state)
 	}
 	fmt.Fprintf(out, "%d open, %d overdue\n", c.Open, c.Overdue)
 	return out.Flush()

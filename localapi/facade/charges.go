@@ -61,7 +61,7 @@ func (s *Server) await(ctx context.Context, id charge.ID) (localapi.Record, erro
 			return record, err
 		case record.Charge.State == charge.Pending && record.Code != "" && ctx.Err() == nil:
 			return record, nil
-		case record.Charge.State == charge.Paid: // by who saw its code on the terminal's screen
+		case record.Charge.State == charge.Paid, record.Charge.State == charge.PartiallyRefunded: // by who saw its code on the terminal's screen
 			return record, nil
 		case !record.Charge.State.Open():
 			return record, &failure{status: http.StatusInternalServerError, code: codeProvider, text: textProvider}

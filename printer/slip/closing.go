@@ -29,6 +29,7 @@ type Closing struct {
 type ClosingProvider struct {
 	Name                                string // "" where nobody knows it
 	Paid, Late, Extra, Mismatch, Refund Total
+	Unmatched                           Total // refunds that fit no payment
 	Created, Expired, Cancelled, Failed Total
 }
 
@@ -54,7 +55,7 @@ func (c Closing) Document() printer.Document {
 	}
 	d.pair(labelEntries, fmt.Sprintf(entriesFromTo, c.From, c.To))
 	d.add(printer.Rule{})
-	var received Total
+	var received, returned Total
 	for _, p := range c.Providers {
 		name := p.Name
 		if name == "" {
@@ -70,6 +71,7 @@ func (c Closing) Document() printer.Document {
 			{totalExtra, p.Extra},
 			{totalMismatch, p.Mismatch},
 			{totalRefund, p.Refund},
+			{totalUnmatched, p.Unmatched},
 			{totalCreated, p.Created},
 			{totalExpired, p.Expired},
 			{totalCancelled, p.Cancelled},
@@ -80,9 +82,13 @@ func (c Closing) Document() printer.Document {
 			}
 		}
 		received = received.plus(p.Paid).plus(p.Late).plus(p.Extra).plus(p.Mismatch)
+		returned = returned.plus(p.Refund).plus(p.Unmatched)
 		d.add(printer.Rule{})
 	}
 	d.add(printer.Pair{Label: fmt.Sprintf(totalForm, totalReceived, received.Count), Value: received.Sum.BRL(), Bold: true})
+	if returned.Count > 0 {
+		d.add(printer.Pair{Label: fmt.Sprintf(totalForm, totalReturned, returned.Count), Value: returned.Sum.BRL(), Bold: true})
+	}
 	if c.Tickets > 0 {
 		d.pair(labelTickets, strconv.Itoa(c.Tickets))
 	}

@@ -57,8 +57,9 @@ type Receipt struct {
 	At            time.Time // issued
 	PayerName     redact.Name
 	PayerDocument redact.Document
-	Late          bool // the money came after the charge had ended
-	Copy          int  // 2 and more are copies
+	Refunded      money.Amount // what went back to the payer since
+	Late          bool         // the money came after the charge had ended
+	Copy          int          // 2 and more are copies
 }
 
 // Document lays the slip out.
@@ -101,6 +102,9 @@ func (r Receipt) Document() printer.Document {
 		d.centre(lateAdvice, plain)
 	} else {
 		d.centre(confirmed, bold)
+	}
+	if r.Refunded > 0 {
+		d.centre(fmt.Sprintf(refunded, r.Refunded.BRL()), bold)
 	}
 	d.add(printer.Rule{})
 	d.time(labelPaid, r.PaidAt)

@@ -14,6 +14,7 @@ const (
 	noProof    = "ESTE PAPEL NÃO COMPROVA PAGAMENTO"
 
 	confirmed  = "PAGAMENTO CONFIRMADO"
+	refunded   = "DEVOLVIDO AO PAGADOR: %s"
 	late       = "PAGAMENTO RECEBIDO FORA DO PRAZO"
 	lateAdvice = "O valor chegou depois que a cobrança terminou. Guarde este comprovante e procure o atendimento."
 
@@ -29,11 +30,13 @@ const (
 	totalExtra       = "Pagas em dobro"
 	totalMismatch    = "Não conferem"
 	totalRefund      = "Devolvidas"
+	totalUnmatched   = "Devoluções a conferir"
 	totalCreated     = "Criadas"
 	totalExpired     = "Expiradas"
 	totalCancelled   = "Canceladas"
 	totalFailed      = "Não criadas"
 	totalReceived    = "RECEBIDO"
+	totalReturned    = "DEVOLVIDO"
 	labelTickets     = "Diferenças em aberto"
 
 	titleTest   = "TESTE DE IMPRESSÃO"

@@ -376,7 +376,7 @@ func (c *Client) charge(a providers.Answer, found cob) providers.Charge {
 	}
 	if len(found.payments) > 0 {
 		p := found.payments[0]
-		ch.Status, ch.Amount, ch.EndToEnd = providers.StatusPaid, &p.amount, p.endToEnd
+		ch.Status, ch.Amount, ch.EndToEnd, ch.Returns = providers.StatusPaid, &p.amount, p.endToEnd, p.returns
 		if p.returned >= p.amount {
 			ch.Status = providers.StatusRefunded
 		}

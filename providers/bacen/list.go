@@ -81,7 +81,7 @@ func (c *Client) Transactions(ctx context.Context, q providers.TransactionQuery)
 func (p payment) transaction(digest string) providers.Transaction {
 	t := providers.Transaction{
 		ID: p.endToEnd, ExternalID: p.txid, Kind: kindPix, Status: providers.StatusPaid, Word: wordReceived, Currency: "BRL",
-		Amount: p.amount.String(), Cents: &p.amount, EndToEnd: p.endToEnd, At: p.at, Digest: digest,
+		Amount: p.amount.String(), Cents: &p.amount, Returned: &p.returned, EndToEnd: p.endToEnd, At: p.at, Digest: digest,
 	}
 	if p.returned >= p.amount {
 		t.Status, t.Word = providers.StatusRefunded, wordGivenBack

@@ -26,7 +26,7 @@ type window struct{ from, to time.Time }
 
 // FindStatic lists the payments of a static code by its txid (1 to 35 letters
 // and digits), in order of time: none, one, or many, for a static code can be
-// paid again and again. A payment that was given back whole is left out.
+// paid again and again. Each tells what went back of it.
 //
 // The search covers from to to, at most a year, in as many windows and pages as
 // the profile makes necessary, each under the read time limit; ctx bounds it as
@@ -89,12 +89,9 @@ func (c *Client) search(ctx context.Context, txid string, w window, found map[st
 			return c.http.Fail(p.call, providers.Contract, p.answer, "two_amounts", "an end-to-end id with two amounts", nil)
 		case twice:
 			return nil
-		case pay.returned >= pay.amount:
-			c.log.Info("a payment of a static code was given back", "provider", Name, "txid", txid, "amount", pay.amount)
-			return nil
 		}
 		found[pay.endToEnd] = providers.Payment{
-			EndToEnd: pay.endToEnd, TxID: pay.txid, Amount: pay.amount, At: pay.at, Digest: p.answer.Digest,
+			EndToEnd: pay.endToEnd, TxID: pay.txid, Amount: pay.amount, At: pay.at, Returns: pay.returns, Digest: p.answer.Digest,
 		}
 		return nil
 	})

@@ -156,6 +156,7 @@ type payment struct {
 	amount         money.Amount
 	at             time.Time
 	returned       money.Amount // what went back, settled
+	returns        []providers.Return
 }
 
 func (c cob) status() providers.Status {
@@ -274,47 +275,59 @@ func parsePix(raw []byte) (payment, error) {
 	if p.at, err = parseTime(in.At); err != nil {
 		return payment{}, fmt.Errorf("horario: %w", err)
 	}
-	if p.returned, err = returned(in.Returns); err != nil {
+	if p.returned, p.returns, err = returned(in.Returns); err != nil {
 		return payment{}, fmt.Errorf("devolucoes: %w", err)
 	}
 	return p, nil
 }
 
-// returned sums up what was given back. The standard's schema has a list, one
-// of its examples a single object.
-func returned(raw json.RawMessage) (money.Amount, error) {
+// returned lists what was given back, and sums it up; a refund that is listed twice
+// counts once, and one without an id in the sum alone. The standard's schema has a list,
+// one of its examples a single object.
+func returned(raw json.RawMessage) (sum money.Amount, list []providers.Return, err error) {
 	type giving struct {
+		ID    string         `json:"id"`
+		Sent  string         `json:"rtrId"`
 		Value *money.Decimal `json:"valor"`
 		Word  string         `json:"status"`
 	}
 	var all []giving
 	switch text := strings.TrimSpace(string(raw)); {
 	case text == "" || text == "null":
-		return 0, nil
+		return 0, nil, nil
 	case strings.HasPrefix(text, "{"):
 		all = make([]giving, 1)
-		if err := json.Unmarshal(raw, &all[0]); err != nil {
-			return 0, err
-		}
+		err = json.Unmarshal(raw, &all[0])
 	default:
-		if err := json.Unmarshal(raw, &all); err != nil {
-			return 0, err
-		}
+		err = json.Unmarshal(raw, &all)
 	}
-	var sum money.Amount
+	if err != nil {
+		return 0, nil, err
+	}
 	for _, g := range all {
 		if !strings.EqualFold(g.Word, "DEVOLVIDO") {
 			continue
 		}
-		if g.Value == nil || *g.Value <= 0 {
-			return 0, errors.New("valor is missing or not above zero")
+		named := isTxID(g.ID, 1)
+		switch i := slices.IndexFunc(list, func(r providers.Return) bool { return named && r.ID == g.ID }); {
+		case g.Value == nil || *g.Value <= 0:
+			return 0, nil, errors.New("valor is missing or not above zero")
+		case i >= 0 && list[i].Amount != money.Amount(*g.Value):
+			return 0, nil, errors.New("a refund with two amounts")
+		case i >= 0:
+			continue
 		}
-		var err error
 		if sum, err = sum.Add(money.Amount(*g.Value)); err != nil {
-			return 0, err
+			return 0, nil, err
+		}
+		if !endToEndForm.MatchString(g.Sent) {
+			g.Sent = ""
+		}
+		if named {
+			list = append(list, providers.Return{ID: g.ID, Sent: g.Sent, Amount: money.Amount(*g.Value)})
 		}
 	}
-	return sum, nil
+	return sum, list, nil
 }
 
 func parseTime(text string) (time.Time, error) {

@@ -1,0 +1,324 @@
+package terminal_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/ssg-safe/agent/charge"
+	"github.com/ssg-safe/agent/display"
+	"github.com/ssg-safe/agent/ledger"
+	"github.com/ssg-safe/agent/money"
+	"github.com/ssg-safe/agent/printer/emulator"
+	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/store"
+	"github.com/ssg-safe/agent/terminal"
+)
+
+// paid is a charge of 12,34 that was paid by E1, and whose receipt was printed.
+func (r *rig) paid() charge.ID {
+	r.Helper()
+	id := r.begin()
+	r.route.pays(1234, "E1")
+	r.pass(30 * time.Second)
+	if c := r.fold(id); c.State != charge.Paid {
+		r.Fatal(c.State)
+	}
+	return id
+}
+
+func word(id charge.ID, refund string, amount money.Amount) terminal.Refund {
+	return terminal.Refund{ID: refund, Charge: id, Amount: amount, EndToEnd: "E1", Digest: "ee"}
+}
+
+// tell hands the hub's word over and reports whether it was to change anything.
+func (r *rig) tell(w terminal.Refund, want terminal.RefundOutcome) {
+	r.Helper()
+	commits, marks := r.store.Stats().Commits, 0
+	got, err := r.term.Refund(r.Context(), w, mark(&marks))
+	r.pass(0)
+	if err != nil || got != want {
+		r.Fatalf("refund %s of %s: %s, %v; want %s", w.ID, w.Amount, got, err, want)
+	}
+	if made := r.store.Stats().Commits - commits; (want != terminal.RefundKnown) != (marks == 1 && made == 1) {
+		r.Errorf("refund %s: %s with %d commits and %d marks", w.ID, got, made, marks)
+	}
+}
+
+// sums are the ledger's accounts, of the store when it was audited.
+func (r *rig) sums() map[ledger.Account]money.Amount {
+	r.Helper()
+	r.stop()
+	s := r.audit().Sums
+	r.start()
+	return s
+}
+
+// TestRefunds: a payment goes back in two parts, each told again and again, with
+// restarts in between; more than came, and what is of no payment, goes to suspense and
+// to a person.
+func TestRefunds(t *testing.T) {
+	bubble(t, func(r *rig) {
+		id := r.paid()
+		r.tell(word(id, "R1", 400), terminal.RefundRecorded)
+		r.tell(word(id, "R1", 400), terminal.RefundKnown)
+		if c := r.fold(id); c.State != charge.PartiallyRefunded || c.RefundedSum != 400 {
+			r.Errorf("%s, %s went back", c.State, c.RefundedSum)
+		}
+		r.restart(true)
+		r.tell(word(id, "R1", 400), terminal.RefundKnown)
+		r.tell(word(id, "R2", 834), terminal.RefundRecorded)
+		r.restart(false)
+		r.tell(word(id, "R2", 834), terminal.RefundKnown)
+		if record, err := r.term.Record(id); err != nil || record.Charge.State != charge.Refunded || len(record.Charge.Refunds) != 2 {
+			r.Errorf("%+v, %v", record.Charge, err)
+		}
+		if n := r.count(terminal.ChargeRefunded); n != 2 {
+			r.Errorf("%d events about refunds", n)
+		}
+
+		r.tell(word(id, "R3", 1), terminal.RefundUnmatched)
+		r.tell(word(id, "R3", 1), terminal.RefundKnown)
+		other := word(id, "R4", 100)
+		other.EndToEnd = "E9"
+		r.tell(other, terminal.RefundUnmatched)
+		gone := word("T00100000000000000000000X", "R5", 50)
+		r.tell(gone, terminal.RefundNowhere)
+		r.restart(true)
+		r.tell(gone, terminal.RefundKnown)
+		back := word(id, "R1", 400)
+		back.CameBack = true
+		r.tell(back, terminal.RefundUnmatched)
+		r.tell(back, terminal.RefundKnown)
+		never := word(id, "R6", 5)
+		never.CameBack = true
+		r.tell(never, terminal.RefundKnown)
+
+		list := r.tickets()
+		if len(list) != 4 || r.count(terminal.TicketOpened) != 4 {
+			r.Errorf("tickets %+v", list)
+		}
+		for _, x := range list {
+			if x.Kind != "refund_mismatch" || x.Refunded == nil || x.Why == "" || x.Merchant != "loja" || x.Owner != "" {
+				r.Errorf("ticket %+v", x)
+			}
+		}
+		if c := r.fold(id); c.State != charge.Refunded || c.RefundedSum != 1234 {
+			r.Errorf("%s, %s went back", c.State, c.RefundedSum)
+		}
+		x, err := r.term.Closing(r.Context(), terminal.ClosingRequest{})
+		if err != nil {
+			r.Fatal(err)
+		}
+		var refunded, unmatched money.Amount
+		for _, l := range x.Lines {
+			refunded, unmatched = refunded+l.Refunded.Sum, unmatched+l.Unmatched.Sum
+		}
+		if x.Received() != 1234 || refunded != 1234 || unmatched != 151-400 || x.Returned().Sum != 1234+151-400 {
+			r.Errorf("closing %+v", x)
+		}
+		want := map[ledger.Account]money.Amount{
+			ledger.PixClearing: 1234 - 1234 - 151 + 400, ledger.Sales: -1234, ledger.Refunds: 1234, ledger.Suspense: 151 - 400,
+		}
+		for account, sum := range r.sums() {
+			if sum != want[account] {
+				r.Errorf("%s has %s, want %s", account, sum, want[account])
+			}
+		}
+	})
+}
+
+// TestRefundsInAnyOrder: whatever comes first, and however often, the end is the same.
+func TestRefundsInAnyOrder(t *testing.T) {
+	orders := [][]string{{"R1", "R2", "R3"}, {"R3", "R2", "R1"}, {"R2", "R1", "R2", "R3", "R1"}, {"R1", "R1", "R3", "R3", "R2", "R2"}}
+	for _, order := range orders {
+		bubble(t, func(r *rig) {
+			id := r.paid()
+			for i, name := range order {
+				if _, err := r.term.Refund(r.Context(), word(id, name, 411), mark(new(int))); err != nil {
+					r.Fatal(err)
+				}
+				if i%2 == 1 {
+					r.restart(i%4 == 1)
+				}
+			}
+			if c := r.fold(id); c.RefundedSum != 1233 || len(c.Refunds) != 3 || len(r.tickets()) != 0 {
+				r.Errorf("%v: %s went back in %d", order, c.RefundedSum, len(c.Refunds))
+			}
+		})
+	}
+}
+
+// TestRefundOfUnknownOutcome: a commit that failed leaves nothing or all, and the same
+// word again finds out which.
+func TestRefundOfUnknownOutcome(t *testing.T) {
+	for _, kept := range []bool{false, true} {
+		bubble(t, func(r *rig) {
+			fail := false
+			r.stop()
+			r.commit = func(tx *bbolt.Tx) error {
+				switch {
+				case fail && kept:
+					return errors.Join(errors.New("input/output error"), tx.Commit())
+				case fail:
+					return errors.Join(errors.New("input/output error"), tx.Rollback())
+				}
+				return tx.Commit()
+			}
+			r.start()
+			id := r.paid()
+			fail = true
+			if _, err := r.term.Refund(r.Context(), word(id, "R1", 400), mark(new(int))); !errors.Is(err, store.ErrOutcomeUnknown) {
+				r.Errorf("got %v, want ErrOutcomeUnknown", err)
+			}
+			<-r.ended
+			fail = false
+			r.start()
+			want := terminal.RefundRecorded
+			if kept {
+				want = terminal.RefundKnown
+			}
+			r.tell(word(id, "R1", 400), want)
+			if c := r.fold(id); c.RefundedSum != 400 {
+				r.Errorf("%s went back", c.RefundedSum)
+			}
+		})
+	}
+}
+
+// TestRefundRefusedByItsSender: what the caller's part refuses changes nothing.
+func TestRefundRefusedByItsSender(t *testing.T) {
+	bubble(t, func(r *rig) {
+		id := r.paid()
+		refusal := errors.New("not now")
+		for _, w := range []terminal.Refund{word(id, "R1", 400), word(id, "R2", 5000), word("T00100000000000000000000X", "R3", 1)} {
+			if _, err := r.term.Refund(r.Context(), w, func(*bbolt.Tx) error { return refusal }); !errors.Is(err, refusal) {
+				r.Errorf("got %v, want %v", err, refusal)
+			}
+			r.pass(0)
+		}
+		if c := r.fold(id); c.State != charge.Paid || len(r.tickets()) != 0 {
+			r.Errorf("%s, tickets %v", c.State, r.tickets())
+		}
+		r.tell(word(id, "R1", 400), terminal.RefundRecorded)
+	})
+}
+
+// returnsAs makes every status question end in a payment of 12,34 by E1 of which parts
+// went back.
+func (r *route) returnsAs(s providers.Status, parts ...providers.Return) {
+	amount := money.Amount(1234)
+	r.on(func(_ context.Context, ref providers.Ref) (providers.Charge, error) {
+		return providers.Charge{
+			ProviderID: ref.ProviderID, Status: s, Word: "DEVOLVIDO", Amount: &amount, EndToEnd: "E1", Returns: parts, Digest: "d3",
+		}, nil
+	})
+}
+
+// TestReturnedBeforeItWasKnown: money that had gone back whole when it was learnt that it
+// had come is a cancelled charge with late money that was given back: nothing is handed
+// out for it, and nobody has to do anything.
+func TestReturnedBeforeItWasKnown(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.edit = func(c *terminal.Config) {
+			c.Reconcile = terminal.Reconcile{Days: 3, Owner: "loja", Deadline: time.Hour}
+		}
+		r.restart(false)
+		id := r.begin()
+		r.route.returnsAs(providers.StatusRefunded)
+		r.pass(5 * time.Second)
+		r.shows(display.Cancelled)
+		c := r.fold(id)
+		if c.State != charge.Refunded || !c.Late || c.RefundedSum != 1234 || slices.Contains(r.screen.states(), display.Paid) {
+			r.Errorf("%s, late %v; the screen showed %v", c.State, c.Late, r.screen.states())
+		}
+		if r.count(terminal.ChargePaid) != 0 || r.count(terminal.ChargeEnded) != 1 || r.count(terminal.PaymentOdd) != 0 {
+			r.Errorf("%d paid, %d ended, %d odd", r.count(terminal.ChargePaid), r.count(terminal.ChargeEnded), r.count(terminal.PaymentOdd))
+		}
+		r.pass(2 * time.Hour) // compared again and again
+		if len(r.tickets()) != 0 {
+			r.Errorf("tickets %+v", r.tickets())
+		}
+		if ids := r.printer.ids(); len(ids) != 1 {
+			r.Errorf("printed %v, want the code alone", ids)
+		}
+		x, err := r.term.Closing(r.Context(), terminal.ClosingRequest{})
+		if err != nil || len(x.Lines) != 1 || x.Lines[0].Paid.Count != 0 || x.Lines[0].Late.Sum != 1234 || x.Lines[0].Refunded.Sum != 1234 || x.Lines[0].Cancelled.Count != 1 {
+			r.Errorf("closing %+v, %v", x, err)
+		}
+		for account, sum := range r.sums() {
+			if sum != 0 {
+				r.Errorf("%s has %s", account, sum)
+			}
+		}
+	})
+}
+
+// TestReturnedInPartBeforeItWasKnown: what the payer kept paid for is a sale.
+func TestReturnedInPartBeforeItWasKnown(t *testing.T) {
+	bubble(t, func(r *rig) {
+		id := r.begin()
+		r.route.returnsAs(providers.StatusPaid, providers.Return{ID: "B1", Amount: 200})
+		r.pass(3 * time.Second)
+		r.shows(display.Paid)
+		if c := r.fold(id); c.State != charge.PartiallyRefunded || c.Late || c.RefundedSum != 200 {
+			r.Errorf("%s, late %v, %s went back", c.State, c.Late, c.RefundedSum)
+		}
+		r.pass(10 * time.Second)
+		if ids := r.printer.ids(); len(ids) != 2 || r.count(terminal.ChargePaid) != 1 {
+			r.Errorf("printed %v, want code and receipt", ids)
+		}
+		// The hub tells of the same one, and of another.
+		r.tell(word(id, "B1", 200), terminal.RefundKnown)
+		r.tell(word(id, "R2", 34), terminal.RefundRecorded)
+	})
+}
+
+// TestProviderTellsOfARefund: a comparison learns what went back, and the hub's word
+// about the same is not counted again, by whichever name.
+func TestProviderTellsOfARefund(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.edit = func(c *terminal.Config) {
+			c.Reconcile = terminal.Reconcile{Days: 3, Owner: "loja", Deadline: time.Hour}
+		}
+		r.restart(false)
+		id := r.paid()
+		r.route.returnsAs(providers.StatusRefunded)
+		r.pass(time.Hour + 10*time.Minute)
+		if c := r.fold(id); c.State != charge.Refunded || c.Payments[0].Unnamed != 1234 {
+			r.Fatalf("%s: %+v", c.State, c.Payments)
+		}
+		r.tell(word(id, "R1", 1000), terminal.RefundRecorded)
+		r.tell(word(id, "R2", 234), terminal.RefundRecorded)
+		r.tell(word(id, "R3", 1), terminal.RefundUnmatched)
+		if c := r.fold(id); c.Payments[0].Refunded != 1234 || c.Payments[0].Unnamed != 0 {
+			r.Errorf("%+v", c.Payments)
+		}
+		if sums := r.sums(); sums[ledger.Refunds] != 1234 || sums[ledger.Suspense] != 1 || sums[ledger.PixClearing] != -1 {
+			r.Errorf("sums %v", sums)
+		}
+	})
+}
+
+// TestReceiptOfARefund: a copy of the receipt says what went back.
+func TestReceiptOfARefund(t *testing.T) {
+	bubble(t, func(r *rig) {
+		id := r.paid()
+		r.tell(word(id, "R1", 400), terminal.RefundRecorded)
+		if _, err := r.term.Reprint(r.Context(), id); err != nil {
+			r.Fatal(err)
+		}
+		r.pass(10 * time.Second)
+		text := emulator.Render(r.printer.jobs[len(r.printer.jobs)-1].Bytes, 576)[0].Text()
+		for _, want := range []string{"2ª VIA", "PAGAMENTO CONFIRMADO", "DEVOLVIDO AO PAGADOR: R$ 4,00"} {
+			if !strings.Contains(text, want) {
+				r.Errorf("the slip does not say %q:\n%s", want, text)
+			}
+		}
+	})
+}
