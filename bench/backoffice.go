@@ -106,5 +106,6 @@ func (deaf) Paid(context.Context, wire.Pay, fleet.Include) error { return fleet.
 func (deaf) Charge(context.Context, wire.ChargeRequest, fleet.Include) (string, error) {
 	return "", fleet.ErrInvalid
 }
-func (deaf) Open() []string { return nil }
-func (deaf) Hint(string)    {}
+func (deaf) Payout(context.Context, wire.Payout, fleet.Include) error { return fleet.ErrNotOurs }
+func (deaf) Open() []string                                           { return nil }
+func (deaf) Hint(string)                                              {}

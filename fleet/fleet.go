@@ -47,8 +47,8 @@ var (
 type Include func(*bbolt.Tx) error
 
 // Handler is the terminal, as the link sees it. Its methods are called from
-// several goroutines; the context of Paid and Charge ends after 30 s at the
-// latest.
+// several goroutines; the context of Paid, Charge and Payout ends after 30 s
+// at the latest.
 type Handler interface {
 	// Paid records what the hub signed about a charge. It returns nil when that
 	// is durable, else one of the errors above, wrapped or not. The same message
@@ -58,6 +58,8 @@ type Handler interface {
 	// r.Reference is its identity: the same reference with the same content is
 	// the same charge, returned with ErrKnown or without an error.
 	Charge(ctx context.Context, r wire.ChargeRequest, with Include) (charge string, err error)
+	// Payout records what the hub signed about a payout or refund, as Paid does.
+	Payout(ctx context.Context, p wire.Payout, with Include) error
 	// Open lists the charges whose payment somebody waits for. The link asks the
 	// hub about each: every 5 s in its first 10 minutes, then every 5 minutes. It
 	// must not block.
@@ -188,6 +190,7 @@ type Link struct {
 
 	pays    chan wire.Pay           // accepted, for the handler
 	charges chan wire.ChargeRequest // accepted, for the handler
+	payouts chan wire.Payout
 
 	warnings, alarms, outages, greetings limiter
 
@@ -246,7 +249,7 @@ func New(o Options) (*Link, error) {
 	}
 	l := &Link{
 		o: o, log: o.Logger, wake: make(chan struct{}, 1),
-		pays: make(chan wire.Pay, maxPays), charges: make(chan wire.ChargeRequest, maxCharges),
+		pays: make(chan wire.Pay, maxPays), charges: make(chan wire.ChargeRequest, maxCharges), payouts: make(chan wire.Payout, maxPays),
 		cursor: cursor{done: make(chan error, 1)},
 	}
 	l.events.limit, l.results.limit = maxEvents, maxResults

@@ -20,6 +20,7 @@ type tokens struct {
 	ack    wire.Ack
 	pay    wire.Pay
 	charge wire.ChargeRequest
+	payout wire.Payout
 }
 
 // newTokens makes claims that would be accepted, above every counter used.
@@ -34,6 +35,7 @@ func newTokens(r *rig, ctr uint64) tokens {
 			Digest: strings.Repeat("ab", 32),
 		},
 		charge: wire.ChargeRequest{Claims: c, Reference: "ref", Merchant: "m", Amount: 1},
+		payout: wire.Payout{Claims: c, Payout: "R1", Kind: "refund", State: "settled", Cents: 1, Charge: "C1", EndToEnd: "E1", By: "bia"},
 	}
 }
 
@@ -42,13 +44,14 @@ func (x tokens) claimed(change func(*wire.Claims)) tokens {
 	change(&x.ack.Claims)
 	change(&x.pay.Claims)
 	change(&x.charge.Claims)
+	change(&x.payout.Claims)
 	return x
 }
 
 func (x tokens) sign(t testing.TB, s *wire.Signer) map[string][]byte {
 	t.Helper()
 	m := make(map[string][]byte)
-	for typ, claims := range map[string]any{wire.TypAck: x.ack, wire.TypPay: x.pay, wire.TypCharge: x.charge} {
+	for typ, claims := range map[string]any{wire.TypAck: x.ack, wire.TypPay: x.pay, wire.TypCharge: x.charge, wire.TypPayout: x.payout} {
 		token, err := s.Sign(typ, claims)
 		if err != nil {
 			t.Fatal(err)
@@ -102,7 +105,7 @@ func TestForged(t *testing.T) {
 		{name: "expired by the hub's own time", counter: "refused_expired", quality: "unsynced", claims: func(c *wire.Claims) { c.Iat -= 1000; c.Exp = c.Iat + 600 }},
 		{name: "replayed", counter: "refused_replay", claims: func(c *wire.Claims) { c.Ctr = 1 }},
 		{name: "rotated channels", counter: "refused_type", topic: func(c string) string {
-			return down + map[string]string{"ack": "pay", "pay": "charge", "charge": "ack"}[c]
+			return down + map[string]string{"ack": "pay", "pay": "charge", "charge": "payout", "payout": "ack"}[c]
 		}},
 		{name: "another device's topic", counter: "refused_topic", topic: func(c string) string { return strings.Replace(down, device, "another", 1) + c }},
 		{name: "another tenant's topic", counter: "refused_topic", topic: func(c string) string { return strings.Replace(down, tenant, "another", 1) + c }},
@@ -156,25 +159,25 @@ func TestForged(t *testing.T) {
 				}
 				got := link.Status()
 				if test.counter == "" {
-					// All three have the same counter, so one of them is accepted.
-					if got.Counters["refused_replay"] != before.Counters["refused_replay"]+2 || r.store.Stats().Commits == commits {
+					// All four have the same counter, so one of them is accepted.
+					if got.Counters["refused_replay"] != before.Counters["refused_replay"]+3 || r.store.Stats().Commits == commits {
 						t.Errorf("nothing was accepted: %v", got.Counters)
 					}
 					return
 				}
-				if n := got.Counters[test.counter] - before.Counters[test.counter]; n != 3 {
-					t.Errorf("%s rose by %d, want 3: %v", test.counter, n, got.Counters)
+				if n := got.Counters[test.counter] - before.Counters[test.counter]; n != 4 {
+					t.Errorf("%s rose by %d, want 4: %v", test.counter, n, got.Counters)
 				}
 				if got := r.store.Stats().Commits; got != commits {
 					t.Errorf("%d commits", got-commits)
 				}
-				if len(r.terminal.got().paid)+len(r.terminal.got().charges) != 0 || r.cursor().Seq != 0 || len(r.hub.came().results) != 0 {
+				if len(r.terminal.got().paid)+len(r.terminal.got().charges)+len(r.terminal.got().payouts) != 0 || r.cursor().Seq != 0 || len(r.hub.came().results) != 0 {
 					t.Errorf("paid %v, charges %v, cursor %v, results %v", r.terminal.got().paid, r.terminal.got().charges, r.cursor(), r.hub.came().results)
 				}
 				if !got.Connected || got.Counters["losses"] != 0 {
 					t.Errorf("the connection was lost: %+v", got)
 				}
-				if n := strings.Count(r.log.String(), "message refused"); n == 0 || n > 3 {
+				if n := strings.Count(r.log.String(), "message refused"); n == 0 || n > 4 {
 					t.Errorf("refused messages were logged %d times", n)
 				}
 			})

@@ -24,6 +24,7 @@ type opened struct {
 	ack     wire.Ack
 	pay     wire.Pay
 	charge  wire.ChargeRequest
+	payout  wire.Payout
 }
 
 func seenOf(c wire.Claims) seen { return seen{c.Ctr, c.Iat} }
@@ -61,6 +62,9 @@ func (l *Link) openToken(topic string, payload []byte) (opened, error) {
 	case wire.ChannelCharge:
 		err = open(wire.TypCharge, &o.charge)
 		o.Claims = o.charge.Claims
+	case wire.ChannelPayout:
+		err = open(wire.TypPayout, &o.payout)
+		o.Claims = o.payout.Claims
 	default:
 		err = fmt.Errorf("%w: %.80q", wire.ErrTopic, topic)
 	}
@@ -204,6 +208,13 @@ func (s *session) route(o opened, done <-chan struct{}) {
 		default:
 			l.answer(result(o.JTI, "", ErrBusy))
 		}
+	case wire.ChannelPayout:
+		l.counts.inc(cPayouts)
+		select {
+		case l.payouts <- o.payout:
+		default:
+			l.answer(result(o.JTI, o.payout.Charge, ErrBusy))
+		}
 	}
 }
 
@@ -234,6 +245,11 @@ func (l *Link) pay(ctx context.Context, p wire.Pay) {
 func (l *Link) makeCharge(ctx context.Context, r wire.ChargeRequest) {
 	charge, err := l.o.Handler.Charge(ctx, r, include(r.Claims))
 	l.tell(result(r.JTI, charge, err), err)
+}
+
+func (l *Link) payout(ctx context.Context, p wire.Payout) {
+	err := l.o.Handler.Payout(ctx, p, include(p.Claims))
+	l.tell(result(p.JTI, p.Charge, err), err)
 }
 
 // tell answers, and logs what a person may have to look at.

@@ -124,6 +124,7 @@ type fakeTerminal struct {
 type told struct {
 	paid    []wire.Pay
 	charges []wire.ChargeRequest
+	payouts []wire.Payout
 	hints   []string
 }
 
@@ -182,6 +183,16 @@ func (f *fakeTerminal) Charge(ctx context.Context, r wire.ChargeRequest, with fl
 	defer f.mu.Unlock()
 	f.charges = append(f.charges, r)
 	return "C-" + r.Reference, err
+}
+
+func (f *fakeTerminal) Payout(ctx context.Context, p wire.Payout, with fleet.Include) error {
+	if err := f.commit(ctx, "payout/"+p.Payout+"/"+p.State, with); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.payouts = append(f.payouts, p)
+	return nil
 }
 
 func (f *fakeTerminal) Open() []string {

@@ -25,6 +25,7 @@ func (l *Link) Run(ctx context.Context) error {
 	defer workers.Wait()
 	workers.Go(func() { serve(ctx, l.pays, l.pay) })
 	workers.Go(func() { serve(ctx, l.charges, l.makeCharge) })
+	workers.Go(func() { serve(ctx, l.payouts, l.payout) })
 	at := rand.IntN(len(l.brokers))
 	for failed, short := 0, 0; ; {
 		b := l.brokers[at%len(l.brokers)]

@@ -28,6 +28,7 @@ const (
 	cAcks
 	cPays
 	cCharges
+	cPayouts
 	cHints
 	cRefusedTopic
 	cRefusedForm
@@ -55,6 +56,7 @@ var counterNames = [nCounters]string{
 	cAcks:             "acks",
 	cPays:             "pays",
 	cCharges:          "charges",
+	cPayouts:          "payouts",
 	cHints:            "hints",
 	cRefusedTopic:     "refused_topic",
 	cRefusedForm:      "refused_form",

@@ -63,6 +63,20 @@ func (h *Hub) Charge(ctx context.Context, device string, r wire.ChargeRequest, u
 	return id, err
 }
 
+// Payout tells a device what became of a payout or refund. It is durable when Payout
+// returns, and is sent, signed, until the device has answered; it takes the place of
+// what was said about the same one before. What is on its way already changes nothing.
+// The claims of p are set here. Errors: [ErrNotFound] for a device that is not
+// registered, [ErrBusy].
+func (h *Hub) Payout(ctx context.Context, device string, p wire.Payout) error {
+	return h.submit(ctx, func(w *work) error {
+		if err := w.payout(device, p); err != nil {
+			return fmt.Errorf("payout %s to %s: %w", p.Payout, device, err)
+		}
+		return nil
+	})
+}
+
 // Message returns a message downwards by its id, or [ErrNotFound]. Those that
 // ended are kept for 30 days.
 func (h *Hub) Message(ctx context.Context, device, id string) (m Message, err error) {
@@ -133,6 +147,9 @@ func (w *work) sample(claims any) error {
 	case wire.ChargeRequest:
 		v.Claims, typ = c, wire.TypCharge
 		claims = v
+	case wire.Payout:
+		v.Claims, typ = c, wire.TypPayout
+		claims = v
 	}
 	_, err := w.h.signer.Load().Sign(typ, claims)
 	return err
@@ -171,6 +188,34 @@ func (w *work) requestCharge(device string, r wire.ChargeRequest, until time.Tim
 	return m.JTI, w.start(d, m)
 }
 
+func (w *work) payout(device string, p wire.Payout) error {
+	d, err := w.active(device)
+	if err != nil {
+		return err
+	}
+	p.Claims = wire.Claims{}
+	jti, known, err := find[string](w.tx, KindReference, refKey(device, wire.TypPayout, p.Payout))
+	if err != nil {
+		return err
+	}
+	if known {
+		m, err := get[Message](w.tx, KindMessage, device+"/"+jti)
+		if err != nil {
+			return err
+		}
+		if m.State == Waiting && *m.Payout == p {
+			return nil
+		}
+	}
+	if err := w.sample(p); err != nil {
+		return err
+	}
+	if err := w.room(device, wire.TypPayout, p.Payout); err != nil {
+		return err
+	}
+	return w.start(d, Message{Device: device, JTI: newID(), Payout: &p, Made: w.now, State: Waiting})
+}
+
 // room refuses what would let messages pile up for a device.
 func (w *work) room(device, typ, ref string) error {
 	if w.h.schedule.count(device) < maxWaiting {
@@ -206,15 +251,21 @@ func (w *work) start(d *deviceWork, m Message) error {
 }
 
 func (w *work) sendMessage(d *deviceWork, m Message) {
-	if m.Pay != nil {
+	claims := w.claims(d, m.JTI, m.Until)
+	switch {
+	case m.Pay != nil:
 		p := *m.Pay
-		p.Claims = w.claims(d, m.JTI, m.Until)
+		p.Claims = claims
 		w.send(d, wire.ChannelPay, p)
-		return
+	case m.Payout != nil:
+		p := *m.Payout
+		p.Claims = claims
+		w.send(d, wire.ChannelPayout, p)
+	default:
+		r := *m.Charge
+		r.Claims = claims
+		w.send(d, wire.ChannelCharge, r)
 	}
-	r := *m.Charge
-	r.Claims = w.claims(d, m.JTI, m.Until)
-	w.send(d, wire.ChannelCharge, r)
 }
 
 // due sends again what has not been answered.

@@ -139,13 +139,14 @@ const (
 	Expired MessageState = "expired" // its time has passed
 )
 
-// Message is a pay or a charge request on its way to a device. Its JSON form is
+// Message is a pay, a charge request or a word about a payout on its way to a device. Its JSON form is
 // stored.
 type Message struct {
 	Device string              `json:"device"`
 	JTI    string              `json:"jti"`
 	Pay    *wire.Pay           `json:"pay,omitempty"`    // one of these,
 	Charge *wire.ChargeRequest `json:"charge,omitempty"` // without claims
+	Payout *wire.Payout        `json:"payout,omitempty"`
 	Made   time.Time           `json:"made"`
 	Until  time.Time           `json:"until,omitzero"` // zero: no end
 	State  MessageState        `json:"state"`
@@ -155,15 +156,21 @@ type Message struct {
 
 // typ and ref identify what the message is about.
 func (m Message) typ() string {
-	if m.Pay != nil {
+	switch {
+	case m.Pay != nil:
 		return wire.TypPay
+	case m.Payout != nil:
+		return wire.TypPayout
 	}
 	return wire.TypCharge
 }
 
 func (m Message) ref() string {
-	if m.Pay != nil {
+	switch {
+	case m.Pay != nil:
 		return m.Pay.Charge
+	case m.Payout != nil:
+		return m.Payout.Payout
 	}
 	return m.Charge.Reference
 }

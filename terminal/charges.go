@@ -490,9 +490,12 @@ func (t *Terminal) changed(l *live, cause error) {
 			break
 		}
 		// It had come and gone back when it was learnt of.
+		waited := l.watch.state.Open()
 		l.watch.start(up, charge.Paid)
-		t.observe(Event{Kind: ChargeEnded, Charge: c})
-		if mine {
+		if waited {
+			t.observe(Event{Kind: ChargeEnded, Charge: c})
+		}
+		if mine && waited {
 			t.session.ended(up, charge.Cancelled, "")
 		}
 	case charge.Expired, charge.Cancelled, charge.Failed:

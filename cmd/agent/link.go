@@ -19,6 +19,7 @@ import (
 	"github.com/ssg-safe/agent/fleet"
 	"github.com/ssg-safe/agent/fleet/wire"
 	"github.com/ssg-safe/agent/internal/keypair"
+	"github.com/ssg-safe/agent/payout"
 	"github.com/ssg-safe/agent/store"
 	"github.com/ssg-safe/agent/terminal"
 )
@@ -146,6 +147,33 @@ func (d *desk) Paid(ctx context.Context, p wire.Pay, with fleet.Include) error {
 		return fleet.ErrKnown
 	}
 	if _, odd := fact.(charge.MismatchFact); odd {
+		return fleet.ErrMismatch
+	}
+	return nil
+}
+
+// Payout implements fleet.Handler: a refund of the hub's that was made, or that came
+// back after that, is of a charge of this terminal's.
+func (d *desk) Payout(ctx context.Context, p wire.Payout, with fleet.Include) error {
+	if p.Kind != string(payout.Refund) || p.State != string(payout.Settled) && p.State != string(payout.Returned) {
+		return fleet.ErrKnown // nothing has happened to a charge
+	}
+	what, err := d.terminal.Refund(ctx, terminal.Refund{
+		ID: p.Payout, Charge: charge.ID(p.Charge), Amount: p.Cents, EndToEnd: p.EndToEnd, Sent: p.Sent, Digest: p.Digest, By: p.By,
+		CameBack: p.State == string(payout.Returned),
+	}, with)
+	switch {
+	case errors.Is(err, terminal.ErrBusy):
+		return fmt.Errorf("%w: %w", fleet.ErrBusy, err)
+	case err != nil:
+		return err
+	}
+	switch what {
+	case terminal.RefundKnown:
+		return fleet.ErrKnown
+	case terminal.RefundNowhere:
+		return fleet.ErrNotOurs
+	case terminal.RefundUnmatched:
 		return fleet.ErrMismatch
 	}
 	return nil

@@ -47,7 +47,7 @@ func asyncapi(t testing.TB, instead []schemaOf) string {
 	channelNodes, operations, messages := node{}, node{}, node{}
 	schemaNames := map[Channel]string{
 		ChannelState: "State", ChannelHello: "Hello", ChannelLedger: "Batch", ChannelEvt: "Evt", ChannelTele: "Tele", ChannelRes: "Res", ChannelPayGet: "PayGet", ChannelPropose: "Propose",
-		ChannelAck: "Ack", ChannelPay: "Pay", ChannelCharge: "ChargeRequest",
+		ChannelAck: "Ack", ChannelPay: "Pay", ChannelCharge: "ChargeRequest", ChannelPayout: "Payout",
 	}
 	for _, up := range []bool{true, false} {
 		for _, ch := range Channels(up) {

@@ -3,6 +3,7 @@ package wire
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/ssg-safe/agent/ledger"
@@ -14,6 +15,7 @@ const (
 	TypAck    = "ack+jws"
 	TypPay    = "pay+jws"
 	TypCharge = "charge+jws"
+	TypPayout = "payout+jws"
 )
 
 // Claims are in every token. Times are Unix seconds.
@@ -78,6 +80,22 @@ type ChargeRequest struct {
 	Present     bool         `json:"present"`               // show it on the screen
 }
 
+// Payout says what became of money that leaves: of a payout to a PIX key, or of a
+// refund, which gives a payment of a charge of this terminal back. The hub alone sends
+// such orders, and keeps the facts about them.
+type Payout struct {
+	Claims
+	Payout   string       `json:"payout"`               // id of the payout or refund
+	Kind     string       `json:"kind"`                 // payout or refund
+	State    string       `json:"state"`                // what became of it
+	Cents    money.Amount `json:"cents"`                // what leaves, centavos
+	Charge   string       `json:"charge,omitempty"`     // id of the charge; always there in a refund
+	EndToEnd string       `json:"end_to_end,omitempty"` // end-to-end id of the payment that a refund gives back; always there in one
+	Sent     string       `json:"sent,omitempty"`       // end-to-end id of the money that left, when it is known
+	Digest   string       `json:"digest,omitempty"`     // SHA-256 of the provider's answer that the state rests on, lower-case hex
+	By       string       `json:"by,omitempty"`         // the person who signed for the state, where no provider tells
+}
+
 // token is what can be signed.
 type token interface {
 	typ() string
@@ -90,10 +108,12 @@ type token interface {
 func (Ack) typ() string           { return TypAck }
 func (Pay) typ() string           { return TypPay }
 func (ChargeRequest) typ() string { return TypCharge }
+func (Payout) typ() string        { return TypPayout }
 func (c Claims) claims() Claims   { return c }
 
 func (a Ack) utc() token           { return a }
 func (r ChargeRequest) utc() token { return r }
+func (p Payout) utc() token        { return p }
 
 func (p Pay) utc() token {
 	p.PaidAt = stamp(p.PaidAt)
@@ -154,4 +174,27 @@ func (r ChargeRequest) check() error {
 		return fmt.Errorf("%w: amount of %d centavos", ErrMalformed, r.Amount)
 	}
 	return all(r.Claims.check(), needText("reference", r.Reference), id("merchant", r.Merchant), text("description", r.Description))
+}
+
+// PayoutStates are the states of a [Payout], as package payout has them.
+func PayoutStates() []string {
+	return []string{"awaiting_approval", "approved", "rejected", "submitting", "unknown", "processing", "settled", "failed", "returned"}
+}
+
+func (p Payout) check() error {
+	refund := p.Kind == "refund"
+	switch {
+	case p.Kind != "payout" && !refund:
+		return fmt.Errorf("%w: kind %.80q", ErrMalformed, p.Kind)
+	case !slices.Contains(PayoutStates(), p.State):
+		return fmt.Errorf("%w: state %.80q", ErrMalformed, p.State)
+	case p.Cents <= 0:
+		return fmt.Errorf("%w: %d cents", ErrMalformed, p.Cents)
+	case refund != (p.Charge != "") || refund != (p.EndToEnd != ""):
+		return fmt.Errorf("%w: a refund, and only a refund, names a charge and a payment", ErrMalformed)
+	case p.State == "settled" && p.Digest == "" && p.By == "":
+		return fmt.Errorf("%w: settled, and nothing says so", ErrMalformed)
+	}
+	return all(p.Claims.check(), id("payout", p.Payout), optionalID("charge", p.Charge), optionalID("end_to_end", p.EndToEnd),
+		optionalID("sent", p.Sent), optionalID("digest", p.Digest), optionalID("by", p.By))
 }

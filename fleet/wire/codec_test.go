@@ -281,6 +281,9 @@ func TestLargestMessages(t *testing.T) {
 			Claims: claims, Charge: id, Ver: math.MaxUint64, Status: "cancelled", Cents: math.MaxInt64, EndToEnd: id, Route: id, Account: text,
 			ProviderID: text, Attempt: math.MaxInt32, PaidAt: exampleNow, Digest: id,
 		},
+		Payout{
+			Claims: claims, Payout: id, Kind: "refund", State: "awaiting_approval", Cents: math.MaxInt64, Charge: id, EndToEnd: id, Sent: id, Digest: id, By: id,
+		},
 		ChargeRequest{Claims: claims, Reference: text, Merchant: id, Amount: math.MaxInt64, Description: text},
 		Ack{
 			Claims: claims, Epoch: math.MaxUint64, Seq: math.MaxUint64, Head: ledger.Hash{1},

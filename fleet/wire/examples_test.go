@@ -124,7 +124,7 @@ func exampleClaims(jti string, ctr uint64, lifetime time.Duration) Claims {
 }
 
 // exampleTokens has the claims of every token with every member set: an ack, one
-// that wants, a pay, a charge, and an ack that holds.
+// that wants, a pay, a charge, an ack that holds, and a payout.
 func exampleTokens(t testing.TB) []token {
 	return []token{
 		Ack{
@@ -148,6 +148,12 @@ func exampleTokens(t testing.TB) []token {
 		Ack{
 			Claims: exampleClaims("ack-9c23", 46, time.Hour),
 			Epoch:  1, Seq: 3, Head: exampleHead(t, 3).Hash, Hold: HoldEpoch,
+		},
+		Payout{
+			Claims: exampleClaims("payout-3d1b", 47, 10*time.Minute),
+			Payout: "HUB001JDQXM3T5001ZK3V9Q7A", Kind: "refund", State: "settled", Cents: 500,
+			Charge: exampleCharge, EndToEnd: exampleE2E, Sent: "D12345678202607021000abcDEF01234",
+			Digest: strings.Repeat("5e", 32), By: "bia",
 		},
 	}
 }

@@ -105,7 +105,7 @@ func Codes() []Code {
 // Again reports whether the hub should send the same once more, later.
 func (c Code) Again() bool { return c == CodeBusy || c == CodeUnavailable }
 
-// Res says what became of one pay or charge token.
+// Res says what became of one pay, charge or payout token.
 type Res struct {
 	V      int    `json:"v"`                // version of the message, 1
 	SID    string `json:"sid"`              // id of the session, as in state

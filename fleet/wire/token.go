@@ -83,7 +83,7 @@ func asToken(v any) (token, bool) {
 	return t, ok
 }
 
-// Sign makes a token of an Ack, Pay or ChargeRequest, which must be of that
+// Sign makes a token of an Ack, Pay, ChargeRequest or Payout, which must be of that
 // typ. It signs nothing that Open would not take.
 //
 // Errors: ErrType, ErrMalformed.
@@ -130,8 +130,8 @@ func NewKeys(pubs ...ed25519.PublicKey) (Keys, error) {
 	return k, nil
 }
 
-// Open verifies a token and decodes it into an *Ack, *Pay or *ChargeRequest of
-// that typ. aud is the device. The times of the token are compared with now
+// Open verifies a token and decodes it into an *Ack, *Pay, *ChargeRequest or *Payout
+// of that typ. aud is the device. The times of the token are compared with now
 // only if clockTrusted; the counter, which needs no clock, is the caller's to
 // check. into is not touched unless everything is right.
 //

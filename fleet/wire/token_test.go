@@ -165,21 +165,22 @@ func TestSignRefuses(t *testing.T) {
 		claims any
 		want   error
 	}{
-		"another typ":    {TypPay, ack, ErrType},
-		"unknown typ":    {"cmd+jws", ack, ErrType},
-		"a map":          {TypAck, map[string]any{"aud": "d1"}, ErrType},
-		"nil":            {TypAck, nil, ErrType},
-		"a nil pointer":  {TypAck, (*Ack)(nil), ErrType},
-		"no device":      {TypAck, with(func(a *Ack) { a.Aud = "" }), ErrMalformed},
-		"no counter":     {TypAck, with(func(a *Ack) { a.Ctr = 0 }), ErrMalformed},
-		"large counter":  {TypAck, with(func(a *Ack) { a.Ctr = MaxCounter + 1 }), ErrMalformed},
-		"no end":         {TypAck, with(func(a *Ack) { a.Exp = 0 }), ErrMalformed},
-		"lives too long": {TypAck, with(func(a *Ack) { a.Exp = a.Iat + 86401 }), ErrMalformed},
-		"no id":          {TypAck, with(func(a *Ack) { a.JTI = "" }), ErrMalformed},
-		"seq 0":          {TypAck, with(func(a *Ack) { a.Seq = 0 }), ErrMalformed},
-		"want 0":         {TypAck, with(func(a *Ack) { a.Want = &ledger.Position{Epoch: 1} }), ErrMalformed},
-		"pay nothing":    {TypPay, Pay{Claims: ack.Claims}, ErrMalformed},
-		"charge nothing": {TypCharge, ChargeRequest{Claims: ack.Claims}, ErrMalformed},
+		"another typ":     {TypPay, ack, ErrType},
+		"unknown typ":     {"cmd+jws", ack, ErrType},
+		"a map":           {TypAck, map[string]any{"aud": "d1"}, ErrType},
+		"nil":             {TypAck, nil, ErrType},
+		"a nil pointer":   {TypAck, (*Ack)(nil), ErrType},
+		"no device":       {TypAck, with(func(a *Ack) { a.Aud = "" }), ErrMalformed},
+		"no counter":      {TypAck, with(func(a *Ack) { a.Ctr = 0 }), ErrMalformed},
+		"large counter":   {TypAck, with(func(a *Ack) { a.Ctr = MaxCounter + 1 }), ErrMalformed},
+		"no end":          {TypAck, with(func(a *Ack) { a.Exp = 0 }), ErrMalformed},
+		"lives too long":  {TypAck, with(func(a *Ack) { a.Exp = a.Iat + 86401 }), ErrMalformed},
+		"no id":           {TypAck, with(func(a *Ack) { a.JTI = "" }), ErrMalformed},
+		"seq 0":           {TypAck, with(func(a *Ack) { a.Seq = 0 }), ErrMalformed},
+		"want 0":          {TypAck, with(func(a *Ack) { a.Want = &ledger.Position{Epoch: 1} }), ErrMalformed},
+		"pay nothing":     {TypPay, Pay{Claims: ack.Claims}, ErrMalformed},
+		"pay out nothing": {TypPayout, Payout{Claims: ack.Claims}, ErrMalformed},
+		"charge nothing":  {TypCharge, ChargeRequest{Claims: ack.Claims}, ErrMalformed},
 	} {
 		if got, err := s.Sign(test.typ, test.claims); !errors.Is(err, test.want) || got != "" {
 			t.Errorf("%s: got %q, %v; want %v", name, got, err, test.want)
@@ -218,7 +219,7 @@ func TestAnyTokenOpens(t *testing.T) {
 			Iat: iat, Exp: iat + rapid.Int64Range(1, 86400).Draw(t, "life"),
 		}
 		var want token
-		switch rapid.IntRange(0, 2).Draw(t, "type") {
+		switch rapid.IntRange(0, 3).Draw(t, "type") {
 		case 0:
 			a := Ack{Claims: claims, Epoch: rapid.Uint64().Draw(t, "epoch"), Seq: rapid.Uint64Min(1).Draw(t, "seq"), Hold: HoldEpoch}
 			copy(a.Head[:], rapid.SliceOfN(rapid.ByteMin(1), 32, 32).Draw(t, "head"))
@@ -232,6 +233,11 @@ func TestAnyTokenOpens(t *testing.T) {
 				Cents: money.Amount(rapid.Int64Min(1).Draw(t, "cents")), EndToEnd: ids.Draw(t, "e2e"), Route: ids.Draw(t, "route"),
 				Account: texts.Draw(t, "account"), ProviderID: texts.Draw(t, "provider"), Attempt: rapid.IntRange(1, 9).Draw(t, "attempt"),
 				PaidAt: time.UnixMilli(rapid.Int64Range(0, maxUnix*1000).Draw(t, "paid")).UTC(), Digest: ids.Draw(t, "digest"),
+			}
+		case 2:
+			want = Payout{
+				Claims: claims, Payout: ids.Draw(t, "payout"), Kind: "refund", State: rapid.SampledFrom(PayoutStates()).Draw(t, "state"),
+				Cents: money.Amount(rapid.Int64Min(1).Draw(t, "cents")), Charge: ids.Draw(t, "charge"), EndToEnd: ids.Draw(t, "e2e"), Digest: ids.Draw(t, "digest"),
 			}
 		default:
 			want = ChargeRequest{

@@ -28,6 +28,7 @@ const (
 	ChannelAck    Channel = "ack"    // what the hub holds of the ledger
 	ChannelPay    Channel = "pay"    // what the hub knows about a charge
 	ChannelCharge Channel = "charge" // a charge that the back office wants
+	ChannelPayout Channel = "payout" // what became of money that leaves
 )
 
 // channels holds how each is used; it is the whole list.
@@ -48,6 +49,7 @@ var channels = []struct {
 	{ChannelAck, false, 0, false},
 	{ChannelPay, false, 0, false},
 	{ChannelCharge, false, 0, false},
+	{ChannelPayout, false, 0, false},
 }
 
 // Channels lists every channel of one direction.
@@ -92,6 +94,8 @@ func (c Channel) Typ() string {
 		return TypPay
 	case ChannelCharge:
 		return TypCharge
+	case ChannelPayout:
+		return TypPayout
 	}
 	return ""
 }

@@ -342,6 +342,21 @@ func tokenVectors(t testing.TB) tokenFile {
 	} {
 		add(c.want, "claims: "+c.name, TypCharge, jws(hubKey, chargeHead, c.body), now, true)
 	}
+	refund, refundHead := claimsText(t, tokens[5]), headText(TypPayout, kid)
+	for _, c := range []struct{ want, name, body string }{
+		{"ok", "payout: signed for by a person", edit(t, refund, `"digest":"`+strings.Repeat("5e", 32)+`",`, ``)},
+		{"ok", "payout: to a key", edit(t, edit(t, edit(t, refund, `"kind":"refund"`, `"kind":"payout"`), `"charge":"`+exampleCharge+`",`, ``), `"end_to_end":"`+exampleE2E+`",`, ``)},
+		{"malformed", "payout: unknown kind", edit(t, refund, `"kind":"refund"`, `"kind":"gift"`)},
+		{"malformed", "payout: unknown state", edit(t, refund, `"state":"settled"`, `"state":"paid"`)},
+		{"malformed", "payout: nothing", edit(t, refund, `"cents":500`, `"cents":0`)},
+		{"malformed", "payout: negative", edit(t, refund, `"cents":500`, `"cents":-500`)},
+		{"malformed", "payout: a refund of no charge", edit(t, refund, `"charge":"`+exampleCharge+`",`, ``)},
+		{"malformed", "payout: a refund of no payment", edit(t, refund, `"end_to_end":"`+exampleE2E+`",`, ``)},
+		{"malformed", "payout: to a key, of a charge", edit(t, refund, `"kind":"refund"`, `"kind":"payout"`)},
+		{"malformed", "payout: settled by nobody's word", edit(t, edit(t, refund, `"digest":"`+strings.Repeat("5e", 32)+`",`, ``), `,"by":"bia"`, ``)},
+	} {
+		add(c.want, "claims: "+c.name, TypPayout, jws(hubKey, refundHead, c.body), now, true)
+	}
 
 	// Spellings.
 	parts := strings.Split(good, ".")
@@ -448,6 +463,10 @@ func open(keys Keys, token, typ, aud string, now time.Time, trusted bool) (token
 		return a, err
 	case TypPay:
 		var p Pay
+		err := keys.Open([]byte(token), typ, aud, now, trusted, &p)
+		return p, err
+	case TypPayout:
+		var p Payout
 		err := keys.Open([]byte(token), typ, aud, now, trusted, &p)
 		return p, err
 	case TypCharge:

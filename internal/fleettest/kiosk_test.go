@@ -134,5 +134,6 @@ func (nobody) Paid(context.Context, wire.Pay, fleet.Include) error { return flee
 func (nobody) Charge(context.Context, wire.ChargeRequest, fleet.Include) (string, error) {
 	return "", fleet.ErrInvalid
 }
-func (nobody) Open() []string { return nil }
-func (nobody) Hint(string)    {}
+func (nobody) Payout(context.Context, wire.Payout, fleet.Include) error { return fleet.ErrNotOurs }
+func (nobody) Open() []string                                           { return nil }
+func (nobody) Hint(string)                                              {}
