@@ -99,7 +99,7 @@ func (o *closingOptions) alone(ctx context.Context, command string, r terminal.C
 	case o.file == "":
 		return report, usageError{fmt.Errorf("%s: no agent runs on %s: give --config FILE, too", command, o.data)}
 	}
-	cfg, _, err := loadConfig(o.file, true)
+	cfg, err := loadSettings(o.file)
 	if err != nil {
 		return report, usageError{err}
 	}

@@ -464,8 +464,19 @@ func defaultConfig() Config {
 // read. Either is wrong usage (exit code 2). outsideUnit is true for commands
 // that a technician runs by hand, see [config.Options].
 func loadConfig(path string, outsideUnit bool) (Config, []config.Problem, error) {
+	return readConfig(path, config.Options{LookupEnv: os.LookupEnv, OutsideUnit: outsideUnit})
+}
+
+// loadSettings is loadConfig for commands that need no secret, such as those that a
+// running agent does for them: secrets are left unread, and none need to be there.
+func loadSettings(path string) (Config, error) {
+	c, _, err := readConfig(path, config.Options{WithoutSecrets: true})
+	return c, err
+}
+
+func readConfig(path string, o config.Options) (Config, []config.Problem, error) {
 	var c Config
-	f, err := config.Load(path, &c, config.Options{LookupEnv: os.LookupEnv, OutsideUnit: outsideUnit})
+	f, err := config.Load(path, &c, o)
 	if err != nil {
 		return Config{}, nil, err
 	}

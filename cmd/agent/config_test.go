@@ -97,6 +97,19 @@ func examples(t *testing.T) []string {
 
 func unchanged(s string) string { return s }
 
+// Without any of its secrets an example says what commands need that use none.
+func TestExamplesWithoutSecrets(t *testing.T) {
+	for _, path := range examples(t) {
+		c, err := loadSettings(path)
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+		if len(c.Providers) == 0 || c.Providers[0].ClientSecret.Value != "" {
+			t.Errorf("%s: got %+v", path, c.Providers)
+		}
+	}
+}
+
 // Every example is a configuration without errors, and its warnings are known.
 func TestExamples(t *testing.T) {
 	// A real SSG account can mark its own charges as paid: that stays to be said.

@@ -36,7 +36,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.`,
 			if file == "" {
 				return usageError{errors.New("identity: which terminal? Give --config FILE")}
 			}
-			cfg, _, err := loadConfig(file, true)
+			cfg, err := loadSettings(file)
 			if err != nil {
 				return usageError{err}
 			}

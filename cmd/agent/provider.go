@@ -90,10 +90,12 @@ configuration.`,
 	return cmd
 }
 
+var errNoConfig = usageError{errors.New("which configuration? Give --config FILE")}
+
 // load reads the configuration.
 func (f *providerFlags) load() (Config, error) {
 	if f.config == "" {
-		return Config{}, usageError{errors.New("which configuration? Give --config FILE")}
+		return Config{}, errNoConfig
 	}
 	cfg, _, err := loadConfig(f.config, true)
 	if err != nil {
@@ -156,9 +158,12 @@ func providerCmd(use, short, long, example string, args cobra.PositionalArgs, ru
 func newProviderListCmd(g *globals, f *providerFlags) *cobra.Command {
 	return providerCmd("list", "List the configured providers",
 		"List shows the providers of a configuration and whose charges each makes.", `list --config agent.toml`, noArgs, func(context.Context, []string) error {
-			cfg, err := f.load()
+			if f.config == "" {
+				return errNoConfig
+			}
+			cfg, err := loadSettings(f.config)
 			if err != nil {
-				return err
+				return usageError{err}
 			}
 			type line struct {
 				Event     string   `json:"event"`

@@ -41,9 +41,9 @@ sides stand below (docs/reconciliation.md tells the classes and what to do).
 --from and --to are days of the first merchant, such as 2026-03-01 (--to is the
 last day), or times by RFC 3339. Without them it compares the last 24 hours.
 
-A running agent is asked to do it (through its control.sock): what it learns is
-recorded, and differences become tickets, as by its own schedule. Where none runs
-the providers are asked with the credentials of the configuration, and nothing is
+A running agent is asked to do it (through its control.sock), which takes no secret
+of the configuration here: what it learns is recorded, and differences become
+tickets, as by its own schedule. Where none runs the providers are asked with the credentials of the configuration, and nothing is
 recorded.
 
 The table leaves out the lines on which both sides agree; --all shows them. With
@@ -77,7 +77,7 @@ func (o *reconcileOptions) run(ctx context.Context, g *globals) error {
 	if o.file == "" {
 		return usageError{errors.New("reconcile: which terminal? Give --config FILE")}
 	}
-	cfg, _, err := loadConfig(o.file, true)
+	cfg, err := loadSettings(o.file)
 	if err != nil {
 		return usageError{err}
 	}
@@ -96,7 +96,7 @@ func (o *reconcileOptions) run(ctx context.Context, g *globals) error {
 	asked := reconcileRequest{Provider: o.provider, Window: window}
 	running, err := askAgentFor(ctx, "reconcile", o.data, http.MethodPost, reconcilePath, asked, &reports)
 	if !running {
-		reports, err = o.alone(ctx, g, cfg, window)
+		reports, err = o.alone(ctx, g, window)
 	}
 	if err != nil {
 		return err
@@ -149,7 +149,11 @@ func windowOf(from, to string, zone *time.Location, now time.Time) (w reconcile.
 const maxReconcile = 92 * 24 * time.Hour
 
 // alone compares the store of a terminal that does not run.
-func (o *reconcileOptions) alone(ctx context.Context, g *globals, cfg Config, w reconcile.Window) ([]reconcile.Report, error) {
+func (o *reconcileOptions) alone(ctx context.Context, g *globals, w reconcile.Window) ([]reconcile.Report, error) {
+	cfg, _, err := loadConfig(o.file, true)
+	if err != nil {
+		return nil, usageError{err}
+	}
 	s, err := openStore("reconcile", o.data, store.OpenReadOnly)
 	if err != nil {
 		return nil, err

@@ -144,6 +144,9 @@ type Options struct {
 	// that cannot be looked at because there is no $CREDENTIALS_DIRECTORY:
 	// a check by hand runs outside of the unit that provides it.
 	OutsideUnit bool
+	// WithoutSecrets leaves secrets unread: only the form of what refers to them is
+	// checked, and their values are empty. For commands that use none.
+	WithoutSecrets bool
 }
 
 // File is a configuration file that was read, with what is wrong with it. It is

@@ -81,6 +81,9 @@ func (d *decoder) secret(n *node, path string, f field) Secret {
 		d.fail(n, path, "says nothing", "write "+secretForms)
 		return Secret{}
 	}
+	if d.opts.WithoutSecrets {
+		return s
+	}
 	at := join(path, s.Source)
 	value, complaint, remedy := d.readSecret(n, at, s, f.whole)
 	if complaint != "" {

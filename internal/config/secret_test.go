@@ -3,6 +3,7 @@ package config
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -121,6 +122,29 @@ func TestCredentialOutsideOfUnit(t *testing.T) {
 		}
 		if len(f.Problems()) != 1 {
 			t.Errorf("outside of the unit %t: problems %v", outside, f.Problems())
+		}
+	}
+}
+
+// Who needs no secret is told of none that is missing, and gets none that is there.
+func TestWithoutSecrets(t *testing.T) {
+	there := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(there, []byte(canary), 0o644); err != nil { // for everybody to read
+		t.Fatal(err)
+	}
+	for _, text := range []string{
+		`secret = { env = "NOT_SET" }`, `secret = { file = "/nowhere" }`, `secret = { credential = "ssg.secret" }`, fmt.Sprintf("secret = { file = %q }", there),
+	} {
+		var h secretHolder
+		f := Decode("f.toml", []byte(text), &h, Options{WithoutSecrets: true})
+		if len(f.Problems()) != 0 || h.Secret.Value != "" || h.Secret.Name == "" {
+			t.Errorf("%s: problems %v, secret %+v", text, f.Problems(), h.Secret)
+		}
+	}
+	for _, text := range []string{`secret = "inside"`, `secret = {}`, `secret = { env = "A", file = "/b" }`, `secret = { envv = "A" }`} {
+		var h secretHolder
+		if f := Decode("f.toml", []byte(text), &h, Options{WithoutSecrets: true}); f.Err() == nil {
+			t.Errorf("%s is accepted", text)
 		}
 	}
 }
