@@ -197,6 +197,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withEntries(cmd.Context(), "closing list", o.data, 0, func(entries iter.Seq2[ledger.Position, []byte]) error {
+				none := true
 				for pos, raw := range entries {
 					e, err := ledger.Decode(raw)
 					if err != nil {
@@ -212,9 +213,14 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.`,
 					if o.merchant != "" && r.Merchant != o.merchant {
 						continue
 					}
+					none = false
 					if err := writeClosing(g.stdout, r, o.json); err != nil {
 						return err
 					}
+				}
+				if none && !o.json {
+					_, err := fmt.Fprintln(g.stdout, "no closings; 'closing x' shows the running day")
+					return err
 				}
 				return nil
 			})

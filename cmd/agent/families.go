@@ -239,6 +239,9 @@ func openRoute(cfg Config, p ProviderConfig, limits *policy.Policy, over http.Ro
 	if err != nil {
 		return nil, err
 	}
+	if s := p.ClientSecret; s.Source == "credential" && s.Value == "" {
+		return nil, fmt.Errorf("its credential %s cannot be seen from here; run as root, with the folder that has it: CREDENTIALS_DIRECTORY=/etc/ssg-agent/secrets ssg-agent …", s.Name)
+	}
 	if over == nil {
 		way := providers.NewTransport(now)
 		if f.transport != nil {

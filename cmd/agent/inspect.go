@@ -133,7 +133,7 @@ func (i *inspector) settings() operator.Sheet {
 	b := readBuildInfo()
 	var s sheetLines
 	s.add(t.version, b.Version, display.Neutral)
-	if b.Commit != "" {
+	if b.Commit != "unknown" {
 		s.add(t.commit, b.Commit[:min(12, len(b.Commit))], display.Neutral)
 	}
 	s.add(t.platform, b.OS+" "+b.Arch+" "+runtime.Version(), display.Neutral)
@@ -187,7 +187,7 @@ func (i *inspector) examine(ctx context.Context) (operator.Sheet, error) {
 		cfg: f.cfg, clock: f.clock, texts: doctorTexts(f.cfg.Terminal.Locale), log: f.log, agentRuns: true,
 		report: func(x finding) {
 			tone := map[checkStatus]display.Tone{checkOK: display.Good, checkWarn: display.Caution, checkFail: display.Bad}[x.Status]
-			lines := []display.PageLine{{Name: x.Check, Value: x.Message, Tone: tone}}
+			lines := []display.PageLine{{Name: i.texts.checks[x.Check], Value: x.Message, Tone: tone}}
 			if x.Remedy != "" {
 				lines = append(lines, display.PageLine{Value: x.Remedy})
 			}

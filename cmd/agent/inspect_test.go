@@ -2,7 +2,10 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -63,6 +66,28 @@ func TestInspectWords(t *testing.T) {
 	}
 	if len(inspectPortuguese.health) != len(inspectEnglish.health) || len(inspectPortuguese.quality) != len(inspectEnglish.quality) {
 		t.Error("a language has fewer words")
+	}
+	sources, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	checks := map[string]bool{}
+	for _, path := range sources {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`\bd\.add\("([a-z]+)"`).FindAllSubmatch(text, -1) {
+			checks[string(m[1])] = true
+		}
+	}
+	if len(checks) < 13 {
+		t.Errorf("only %d checks of doctor were found", len(checks))
+	}
+	for name := range checks {
+		if inspectPortuguese.checks[name] == "" || inspectEnglish.checks[name] == "" {
+			t.Errorf("no words for doctor's check %s", name)
+		}
 	}
 	for k := providers.Invalid; k.String() != ""; k++ {
 		if pt, en := inspectPortuguese.why[k.String()], inspectEnglish.why[k.String()]; pt == "" || en == "" || pt == en {

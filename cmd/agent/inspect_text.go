@@ -14,6 +14,7 @@ type inspectWords struct {
 	version, commit, platform, amounts, expiry, merchant, provider, host   string
 	cutOff, offline, broker, site, api, data, inOrder, troubled, inService string
 	health, quality                                                        map[string]string
+	checks                                                                 map[string]string // of doctor
 	why                                                                    map[string]string // by providers.Kind
 	holds                                                                  map[wire.Hold]string
 }
@@ -36,6 +37,11 @@ var inspectPortuguese = inspectWords{
 	inService: "em uso", inOrder: "Em ordem", troubled: "Com problema",
 	health:  map[string]string{"ok": "em ordem", "warn": "com problemas", "down": "fora", "unknown": "não se sabe", "none": "não há"},
 	quality: map[string]string{"unsynced": "ninguém confirma", "floor": "atrasada", "synced": "sincronizada", "anchored": "confirmada"},
+	checks: map[string]string{
+		"queue": "Papéis", "tickets": "Chamados", "clock": "Relógio", "disk": "Disco", "port": "Porta", "network": "Rede", "provider": "Provedor",
+		"broker": "Central", "facade": "Fachada SSG", "config": "Configuração", "store": "Dados", "printer": "Impressora", "display": "Tela",
+		"menu": "Menu",
+	},
 	why: map[string]string{
 		"invalid": "recusa o que se pede", "payer_data_required": "pede dados do pagador", "auth": "recusa as credenciais",
 		"forbidden": "a conta não tem permissão", "not_found": "não conhece a cobrança", "conflict": "tem outra cobrança com este número",
@@ -58,6 +64,11 @@ var inspectEnglish = inspectWords{
 	inService: "in use", inOrder: "In order", troubled: "With a problem",
 	health:  map[string]string{"ok": "in order", "warn": "has problems", "down": "down", "unknown": "not known", "none": "there is none"},
 	quality: map[string]string{"unsynced": "nobody confirms it", "floor": "behind", "synced": "synchronised", "anchored": "confirmed"},
+	checks: map[string]string{
+		"queue": "Slips", "tickets": "Tickets", "clock": "Clock", "disk": "Disk", "port": "Port", "network": "Network", "provider": "Provider",
+		"broker": "Hub", "facade": "SSG façade", "config": "Configuration", "store": "Data", "printer": "Printer", "display": "Screen",
+		"menu": "Menu",
+	},
 	why: map[string]string{
 		"invalid": "refuses what is asked", "payer_data_required": "wants the payer's data", "auth": "refuses the credentials",
 		"forbidden": "the account may not do this", "not_found": "does not know the charge", "conflict": "has another charge with this id",

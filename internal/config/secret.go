@@ -132,10 +132,10 @@ func (d *decoder) readSecret(n *node, path string, s Secret, whole bool) (value,
 		if !ok {
 			complaint = fmt.Sprintf("the credential %s cannot be looked at: systemd gives credentials to its unit only", s.Name)
 			if d.opts.OutsideUnit {
-				d.warn(n.fields["credential"], path, complaint, "nothing to do if the unit has its LoadCredential= line")
+				d.warn(n.fields["credential"], path, complaint, "nothing to do if the unit has its LoadCredential= line; to check the secret, too, name its folder: CREDENTIALS_DIRECTORY=FOLDER before the command")
 				return "", "", ""
 			}
-			return "", complaint, "start the agent by its unit, or use { file = … }"
+			return "", complaint, "start the agent by its unit, name the folder of the secrets (CREDENTIALS_DIRECTORY=FOLDER before the command), or use { file = … }"
 		}
 		text, _, err := readFile(filepath.Join(folder, s.Name), maxSecret)
 		if err != nil {

@@ -95,6 +95,7 @@ func (c Closing) Document() printer.Document {
 	d.add(printer.Rule{})
 	d.number(c.Terminal, c.NSU)
 	d.time(labelIssued, c.At)
+	d.add(printer.Rule{})
 	return d.end()
 }
 
