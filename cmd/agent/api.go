@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -38,6 +39,7 @@ type front struct {
 	link     *fleet.Link // nil: none
 	clock    *device.Clock
 	limits   policies
+	began    time.Duration // when this process began, as boot time
 	log      *slog.Logger
 
 	control, api *localapi.Server // api and facade are nil where none is configured

@@ -18,7 +18,7 @@ func (f *front) metrics() map[string]int64 {
 	all := map[string]int64{
 		"store.commits": s.Commits, "store.ops": s.Ops, "store.flushes": s.Flushes, "store.bytes": s.Bytes,
 		"store.refused": s.Refused, "store.waiting": int64(s.Waiting), "store.size": s.Size, "store.free": s.Free,
-		"process.goroutines": int64(runtime.NumGoroutine()), "process.up_seconds": int64(f.clock.Up().Seconds()),
+		"process.goroutines": int64(runtime.NumGoroutine()), "process.up_seconds": int64((f.clock.Up() - f.began).Seconds()),
 	}
 	m := f.limits.metrics()
 	for name, n := range m.Counters {

@@ -44,7 +44,7 @@ func needData(command, data string) error {
 		return usageError{fmt.Errorf("%s: whose data? Give --data DIRECTORY", command)}
 	}
 	if _, err := os.Stat(data); errors.Is(err, fs.ErrNotExist) {
-		return usageError{fmt.Errorf("%s: no directory %s", command, data)}
+		return usageError{fmt.Errorf("%s: no directory %s: name the agent's with --data (data = … in its configuration)", command, data)}
 	}
 	return nil
 }

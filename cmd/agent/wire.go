@@ -113,7 +113,7 @@ func (w *wiring) agent(ctx context.Context, s *screen, notify *supervise.Notifie
 	defer st.Close()
 	clock := w.clock
 	d := &desk{}
-	f := &front{cfg: w.cfg, device: id.Device, store: st, clock: clock, limits: w.limits, log: w.log}
+	f := &front{cfg: w.cfg, device: id.Device, store: st, clock: clock, limits: w.limits, began: clock.Up(), log: w.log}
 	f.open()
 	var link *fleet.Link
 	var pending atomic.Int64

@@ -60,7 +60,7 @@ func (d *desk) decide(ctx context.Context, name string, fn func(hub.Tx) error) e
 }
 
 // errNotRunning: the command is one for a running hub.
-var errNotRunning = errors.New("the hub is not running; start it: ssg-hub serve")
+var errNotRunning = errors.New("the hub is not running, on this --data directory; start it: ssg-hub serve --config FILE")
 
 // withDesk does a command: in the hub that runs, or here where none does.
 func (g *globals) withDesk(ctx context.Context, data string, do func(*desk) error) error {

@@ -73,6 +73,9 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 	cmd.Flags().StringVar(&tenant, "tenant", "", "whose it is")
 	cmd.Flags().StringVar(&site, "site", "", "where it stands")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if key == "" {
+			return usageError{errors.New("device add: give --key KEY, as 'ssg-agent identity' prints it on the terminal")}
+		}
 		pub, err := wire.ParseKey(key)
 		if err != nil {
 			return usageError{fmt.Errorf("device add: --key: %w", err)}
