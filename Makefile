@@ -29,10 +29,12 @@ test: deps lint ## everything a change must pass: linters, all tests with the ra
 bench: ## measure, compare with other people's stores, and write docs/benchmarks.md
 	go -C bench run .
 
-prove: deps lint ## the long proofs: more kills, shuffled repetitions, deep fuzzing
-	CGO_ENABLED=1 SSG_KILLS=200 SSG_SCHEDULES=20000 SSG_POWER_CUTS=115000 SSG_DISK_ERRORS=1000 go run ./scripts/gotest -race -shuffle=on -count=3 -timeout 3h $(PKGS)
+prove: deps lint ## the long proofs: shuffled repetitions, more kills and histories, deep fuzzing
+	CGO_ENABLED=1 go run ./scripts/gotest -race -shuffle=on -count=2 -timeout 1h $(PKGS)
+	CGO_ENABLED=1 SSG_KILLS=$${SSG_KILLS:-200} SSG_SCHEDULES=$${SSG_SCHEDULES:-20000} SSG_POWER_CUTS=$${SSG_POWER_CUTS:-115000} SSG_DISK_ERRORS=$${SSG_DISK_ERRORS:-1000} \
+		go run ./scripts/gotest -race -timeout 3h $(PKGS)
 	cd bench && go vet ./... && go test ./...
-	scripts/fuzz.sh 300000
+	scripts/fuzz.sh $${FUZZ_INPUTS:-300000}
 
 lint: ## formatting, vet, staticcheck, govulncheck
 	scripts/lint.sh

@@ -15,34 +15,6 @@ import (
 	"github.com/ssg-safe/agent/redact"
 )
 
-// troubled makes a provider that misbehaves, on the routes given besides those of
-// tokens and lists, and a way to make clients for it.
-func troubled(t *testing.T, rng *rand.Rand, o bspaysim.Options, route string) (*bspaysim.Sim, func() *Client) {
-	t.Helper()
-	sim := newSim(t, o)
-	trouble := []simkit.Rule{
-		{Route: route, Fault: simkit.DropBefore, Chance: 0.2},
-		{Route: route, Fault: simkit.DropAfter, Chance: 0.3},
-		{Route: route, Fault: simkit.ErrorAfter, Arg: "503", Chance: 0.2},
-		{Route: route, Fault: simkit.Rate, Arg: "2s", Chance: 0.2},
-		{Route: route, Fault: simkit.Latency, Arg: "1s..40s", Chance: 0.3},
-		{Route: "cashout", Fault: bspaysim.Refuse, Arg: "409:REPLAY_DETECTED", Chance: 0.2},
-		{Route: "status", Fault: simkit.Truncate, Chance: 0.2},
-		{Route: "status", Fault: simkit.HTTP, Arg: "500", Chance: 0.3},
-		{Route: "status", Fault: bspaysim.Drift, Chance: 0.5},
-		{Route: "token", Fault: simkit.HTTP, Arg: "503", Chance: 0.2},
-	}
-	rng.Shuffle(len(trouble), func(i, j int) { trouble[i], trouble[j] = trouble[j], trouble[i] })
-	faults(t, sim, trouble[:rng.IntN(len(trouble)+1)]...)
-	return sim, func() *Client {
-		c, err := New(config(), providers.Memory(sim), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return c
-	}
-}
-
 // TestPayoutSchedules: payouts under random faults of the provider and kills of
 // the hub end as the provider's ledger says, and none leaves twice.
 func TestPayoutSchedules(t *testing.T) {
@@ -57,10 +29,32 @@ func TestPayoutSchedules(t *testing.T) {
 // payoutSchedule runs one history and returns its end.
 func payoutSchedule(t *testing.T, seed uint64) payout.State {
 	rng := rand.New(rand.NewPCG(seed, 1))
-	sim, client := troubled(t, rng, bspaysim.Options{
+	sim := newSim(t, bspaysim.Options{
 		Seed: seed, Balance: 100000, SettleAfter: time.Duration(rng.IntN(60)) * time.Second,
 		Conflict: rng.IntN(2) == 0, IgnoreFilters: rng.IntN(2) == 0, BareRows: true,
-	}, "cashout")
+	})
+	trouble := []simkit.Rule{
+		{Route: "cashout", Fault: simkit.DropBefore, Chance: 0.2},
+		{Route: "cashout", Fault: simkit.DropAfter, Chance: 0.3},
+		{Route: "cashout", Fault: simkit.ErrorAfter, Arg: "503", Chance: 0.2},
+		{Route: "cashout", Fault: simkit.Rate, Arg: "2s", Chance: 0.2},
+		{Route: "cashout", Fault: simkit.Latency, Arg: "1s..40s", Chance: 0.3},
+		{Route: "cashout", Fault: bspaysim.Refuse, Arg: "409:REPLAY_DETECTED", Chance: 0.2},
+		{Route: "status", Fault: simkit.Truncate, Chance: 0.2},
+		{Route: "status", Fault: simkit.HTTP, Arg: "500", Chance: 0.3},
+		{Route: "status", Fault: bspaysim.Drift, Chance: 0.5},
+		{Route: "token", Fault: simkit.HTTP, Arg: "503", Chance: 0.2},
+	}
+	rng.Shuffle(len(trouble), func(i, j int) { trouble[i], trouble[j] = trouble[j], trouble[i] })
+	faults(t, sim, trouble[:rng.IntN(len(trouble)+1)]...)
+	var out providertest.Output
+	client := func() *Client {
+		c, err := New(config(), providers.Memory(sim), out.Logger())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
 	key := redact.Text("12345678909")
 	if rng.IntN(4) == 0 {
 		key = "nobody@example.com"
@@ -86,6 +80,7 @@ func payoutSchedule(t *testing.T, seed uint64) payout.State {
 				continue
 			}
 			a, err := c.SubmitPayout(t.Context(), o)
+			out.Note(a, err)
 			if killed == 1 {
 				h.Crash() // with the answer in hand
 				c = client()
@@ -97,6 +92,8 @@ func payoutSchedule(t *testing.T, seed uint64) payout.State {
 		time.Sleep(time.Duration(1+rng.IntN(40)) * time.Second)
 		h.Ask(c)
 	}
+	out.Note(h.Disk)
+	out.Check(t, secret, signingKey, "12345678909", "nobody@example.com")
 	lines := sim.Payouts()
 	switch {
 	case len(lines) > 1:

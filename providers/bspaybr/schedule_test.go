@@ -43,7 +43,12 @@ func TestPayoutSchedules(t *testing.T) {
 // payoutSchedule runs one history and returns its end.
 func payoutSchedule(t *testing.T, seed uint64) payout.State {
 	rng := rand.New(rand.NewPCG(seed, 1))
-	c, sim, _ := tapped(t, bspaybrsim.Options{Seed: seed, Balance: 20000, SettleAfter: time.Duration(rng.IntN(60)) * time.Second}, nil)
+	sim := newSim(t, bspaybrsim.Options{Seed: seed, Balance: 20000, SettleAfter: time.Duration(rng.IntN(60)) * time.Second})
+	var out providertest.Output
+	c, err := New(config(), providers.Memory(sim), out.Logger())
+	if err != nil {
+		t.Fatal(err)
+	}
 	p := payouts(t, c)
 	trouble := []simkit.Rule{
 		{Route: "payment", Fault: simkit.DropBefore, Chance: 0.2},
@@ -63,7 +68,13 @@ func payoutSchedule(t *testing.T, seed uint64) payout.State {
 		key = "nobody@example.com"
 	}
 	h := propose(t, 1, 12345, key)
+	after := 0 // its end: asked some more, for a contradiction
 	for range 60 {
+		if h.Payout.State.Over() {
+			if after++; after == 6 {
+				break
+			}
+		}
 		if h.Payout.State == payout.Proposed || h.Payout.State == payout.Approved {
 			o, err := h.Submit()
 			if err != nil {
@@ -75,6 +86,7 @@ func payoutSchedule(t *testing.T, seed uint64) payout.State {
 				continue
 			}
 			a, err := p.SubmitPayout(t.Context(), o)
+			out.Note(a, err)
 			if killed == 1 {
 				h.Crash() // with the answer in hand
 				continue
@@ -86,11 +98,14 @@ func payoutSchedule(t *testing.T, seed uint64) payout.State {
 		// A webhook may come, or a forged one that names another transaction.
 		for _, line := range sim.Payouts() {
 			a, err := p.FindPayout(t.Context(), payout.Ref{ID: h.Payout.ID, ProviderID: line.ID})
+			out.Note(a, err)
 			if err == nil {
 				h.Commit(h.Payout.Observe(a))
 			}
 		}
 	}
+	out.Note(h.Disk)
+	out.Check(t, secret, callbackKey, "12345678909", "nobody@example.com")
 	lines := sim.Payouts()
 	switch {
 	case len(lines) > 1:

@@ -1,12 +1,8 @@
 package providertest
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
-	"log/slog"
 	"math/rand/v2"
-	"strings"
 	"testing"
 	"time"
 
@@ -85,7 +81,7 @@ type history struct {
 	ends *Ends
 	line *unreliable
 	wire *wire // in front of it
-	log  bytes.Buffer
+	out  Output
 
 	provider providers.Charger
 	made     map[string]charge.ID    // whose code was shown, by the provider's id
@@ -94,7 +90,7 @@ type history struct {
 
 // start makes the adapter of a new process.
 func (h *history) start() {
-	p, err := h.New("http://provider.test", h.wire, slog.New(slog.NewTextHandler(&h.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	p, err := h.New("http://provider.test", h.wire, h.out.Logger())
 	if err != nil {
 		h.Fatal(err)
 	}
@@ -110,7 +106,7 @@ func (h *history) trouble(rules ...simkit.Rule) {
 // told writes down what comes out of an adapter besides its log.
 func (h *history) told(a providers.Charge, err error) {
 	a.BRCode = "" // names the payee, and is shown
-	fmt.Fprintf(&h.log, "%+v %v\n", a, err)
+	h.out.Note(a, err)
 }
 
 // get asks for a charge.
@@ -128,7 +124,7 @@ func (h *history) charge(n int, amount money.Amount) {
 		c = h.follow(c, token)
 	}
 	h.ends.States[c.State]++
-	fmt.Fprintf(&h.log, "%+v\n", c)
+	h.out.Note(c)
 }
 
 // record adds facts to a charge.
@@ -268,10 +264,5 @@ func (h *history) compare() {
 	for id, c := range h.made {
 		h.Errorf("the provider has no %q, which charge %s is said to be", id, c)
 	}
-	text := strings.ToLower(h.log.String())
-	for _, secret := range append(h.wire.tokens(), h.Canaries...) {
-		if strings.Contains(text, strings.ToLower(secret)) {
-			h.Errorf("%q comes out", secret)
-		}
-	}
+	h.out.Check(h, append(h.wire.tokens(), h.Canaries...)...)
 }
