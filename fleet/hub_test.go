@@ -55,11 +55,15 @@ func (h *hubDouble) came() record {
 	return h.record // the slices only grow
 }
 
-// kinds are those of the events that came.
+// kinds are those of the events that came, one that was sent again counted once.
 func (r record) kinds() []string {
 	var kinds []string
+	seen := map[string]bool{}
 	for _, e := range r.events {
-		kinds = append(kinds, e.Kind)
+		if !seen[e.ID] {
+			kinds = append(kinds, e.Kind)
+		}
+		seen[e.ID] = true
 	}
 	return kinds
 }
