@@ -27,7 +27,7 @@ type Webhook struct {
 	Key string
 	// Names are what the provider calls the charge, most certain first, at most
 	// 16. With Guessed they are whatever the body held: only one that is a charge's
-	// is kept.
+	// is kept, and an event without such a name is not.
 	Names   []string
 	Guessed bool
 	// Paid: it says that money came. Where nobody knows what for, somebody is told.
@@ -101,7 +101,8 @@ func webhookKey(n uint64) string { return fmt.Sprintf("%016x", n) }
 
 // Receive records events and has the devices told whose charges they are about;
 // both are one commit, after which it returns. An event whose key was received
-// before, however long ago, changes nothing. It returns how many were new. After
+// before, however long ago, changes nothing, nor does one whose names are guessed and
+// no charge's. It returns how many were new. After
 // an error some may be recorded: the provider sends them again.
 func (h *Hub) Receive(ctx context.Context, events []Webhook) (fresh int, err error) {
 	for _, e := range events {
@@ -155,7 +156,7 @@ func (w *work) webhook(e Webhook) (fresh bool, err error) {
 		return false, err
 	}
 	if e.Guessed && r.Charge == "" {
-		r.Names = nil
+		return false, nil // nothing is known of it, and anybody may have sent it
 	}
 	if err := w.webhookAlarms(e, r); err != nil {
 		return false, err

@@ -53,6 +53,7 @@ func (p *payoutHints) received(ctx context.Context, events []hub.Webhook) {
 	look := false
 	for _, e := range events {
 		switch {
+		case e.Guessed: // anybody's words
 		case len(e.Names) > 0 && strings.HasPrefix(e.Names[len(e.Names)-1], "callback:"):
 			look = true
 		case strings.HasPrefix(e.Kind, "cashout.") && len(e.Names) > 1:

@@ -137,7 +137,7 @@ func (c WebhookConfig) server(h *hub.Hub, received func(context.Context, []hub.W
 		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: own.Server}
 	}
 	for i, p := range c.Providers {
-		src := webhook.Source{Name: p.Name, Path: p.Path.Value, Read: p.reader()}
+		src := webhook.Source{Name: p.Name, Path: p.Path.Value, Open: p.open(), Read: p.reader()}
 		if p.ClientCA != "" {
 			var err error
 			if src.Callers, err = authorities(fmt.Sprintf("webhook.provider[%d].client_ca", i), p.ClientCA); err != nil {
@@ -147,6 +147,11 @@ func (c WebhookConfig) server(h *hub.Hub, received func(context.Context, []hub.W
 		o.Sources = append(o.Sources, src)
 	}
 	return webhook.New(o)
+}
+
+// open reports whether nothing but the path says who sends.
+func (p WebhookProvider) open() bool {
+	return p.Type == "basspago" || p.Type == "bacen" && p.ClientCA == ""
 }
 
 // reader verifies and reads what a provider of its type sends.

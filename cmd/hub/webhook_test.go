@@ -243,8 +243,7 @@ func TestBacenWebhooks(t *testing.T) {
 	}
 }
 
-// A doorbell is a ring: what is no charge's name is not kept, and the same ring
-// again is nothing new.
+// A doorbell is a ring: one that names no charge is answered, and nothing is kept.
 func TestDoorbells(t *testing.T) {
 	r := newReceiver(t, WebhookProvider{Type: "basspago"})
 	for _, body := range []string{`{"referenceNumber":"R1","externalId":"X1","status":"APPROVED","payment":{"pagadorNome":"MARIA CANARIO","pagadorInscricaoNacional":"12345678909"}}`, "", "ding", `[1]`} {
@@ -254,7 +253,7 @@ func TestDoorbells(t *testing.T) {
 			}
 		}
 	}
-	if list := r.records(); len(list) != 4 {
+	if list := r.records(); len(list) != 0 {
 		t.Errorf("recorded %+v", list)
 	}
 	if text := mustJSON(t, r.records()); strings.Contains(text, "CANARIO") || strings.Contains(text, "12345678909") || strings.Contains(text, "X1") {

@@ -19,7 +19,7 @@ const (
 	Certificate Refusal = "certificate" // none, or not vouched for
 	Signature   Refusal = "signature"   // not the provider's
 	Stale       Refusal = "stale"       // signed, at another time
-	Rate        Refusal = "rate"        // one address sends too much
+	Rate        Refusal = "rate"        // one address sends too much, or all do
 	Unrecorded  Refusal = "unrecorded"  // the store did not take it; it comes again
 )
 

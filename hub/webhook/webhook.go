@@ -20,7 +20,8 @@
 //	200  verified, and durable in the hub's store, or known, or a test event
 //	403  everything that is not: wrong path, method, signature, time, certificate,
 //	     or too long. It does not say which, and has no body
-//	429  more than one address may send; with Retry-After
+//	429  more than one address may send, or all to a source that verifies nothing;
+//	     with Retry-After
 //	503  it could not be recorded: send it again
 //
 // Which terminal an event is about is found and told in the commit that records
@@ -62,6 +63,11 @@ const (
 	idle         = 15 * time.Second
 	maxHeader    = 16 << 10
 	maxConns     = 256
+
+	// openRate is how many events a second a source takes that verifies nothing, and
+	// openBurst how many at once: each may become a row of the store, and a question
+	// to the provider. One body has at most 1,000.
+	openRate, openBurst = 5, 2000
 )
 
 // Errors by which a source refuses a request.
@@ -83,6 +89,9 @@ type Source struct {
 	Path redact.Secret
 	// Callers, when set, must have vouched for the caller's certificate.
 	Callers *x509.CertPool
+	// Open: nothing but the path keeps strangers away. What comes is then paced for
+	// all addresses together.
+	Open bool
 	// Read verifies a body, byte for byte, and tells what it holds. Its error wraps
 	// one of those above; nothing is kept of such a request.
 	Read func(Request) ([]hub.Webhook, error)
@@ -129,6 +138,9 @@ type Server struct {
 	limiter *limiter
 	after   func(context.Context, []hub.Webhook)
 
+	// open paces the sources that verify nothing, by name.
+	open map[string]*limiter
+
 	mu     sync.Mutex // guards all below
 	order  []string
 	counts map[string]*Stats
@@ -144,7 +156,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		hub: o.Hub, log: o.Logger, sources: make(map[[sha256.Size]byte]*Source), addr: o.Address, proxied: o.Proxied,
-		limiter: newLimiter(o.Rate, o.Burst), counts: map[string]*Stats{nobody: {Source: nobody}}, order: []string{nobody},
+		limiter: newLimiter(o.Rate, o.Burst), open: map[string]*limiter{}, counts: map[string]*Stats{nobody: {Source: nobody}}, order: []string{nobody},
 	}
 	if s.after = o.Received; s.after == nil {
 		s.after = func(context.Context, []hub.Webhook) {}
@@ -170,6 +182,9 @@ func New(o Options) (*Server, error) {
 		}
 		s.sources[key], s.counts[src.Name] = &src, &Stats{Source: src.Name}
 		s.order = append(s.order, src.Name)
+		if src.Open {
+			s.open[src.Name] = newLimiter(openRate, openBurst)
+		}
 	}
 	return s, nil
 }
@@ -244,9 +259,7 @@ func (s *Server) sweep(ctx context.Context) {
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if wait := s.limiter.take(s.caller(r), time.Now()); wait > 0 {
-		s.count(nobody, func(c *Stats) { c.refuse(Rate) })
-		w.Header().Set("Retry-After", fmt.Sprint(int(wait/time.Second)+1))
-		w.WriteHeader(http.StatusTooManyRequests)
+		s.wait(w, nobody, wait)
 		return
 	}
 	// Everything is read first, and by everyone: nothing shows which paths there
@@ -277,6 +290,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	for i := range events {
 		events[i].Source = name
+		if l := s.open[name]; l != nil {
+			if wait := l.take(netip.Prefix{}, received); wait > 0 {
+				s.wait(w, name, wait)
+				return
+			}
+		}
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), answerWithin)
 	defer cancel()
@@ -294,6 +313,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.New += uint64(fresh)
 		c.Known += uint64(len(events) - fresh)
 	})
+}
+
+// wait tells who sends too much to come again.
+func (s *Server) wait(w http.ResponseWriter, source string, wait time.Duration) {
+	s.count(source, func(c *Stats) { c.refuse(Rate) })
+	w.Header().Set("Retry-After", fmt.Sprint(int(wait/time.Second)+1))
+	w.WriteHeader(http.StatusTooManyRequests)
 }
 
 // admit says why a request is refused before its body is looked at; empty: it is

@@ -8,12 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -249,6 +251,144 @@ func TestRates(t *testing.T) {
 			t.Errorf("two seconds later: answered %s", got)
 		}
 	})
+}
+
+// A source that verifies nothing is paced for all addresses together, by events, and
+// keeps nobody from the others.
+func TestOpenSources(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		many := func(r Request) (list []hub.Webhook, err error) {
+			for i := range 500 {
+				key := fmt.Sprintf("%s-%d", r.Body, i)
+				list = append(list, hub.Webhook{Kind: "pix", Known: true, Key: key, Names: []string{key}, Digest: "d"})
+			}
+			return list, nil
+		}
+		other := strings.Repeat("B", 26)
+		s, st := newServer(t, Options{Proxied: true, Sources: []Source{{Name: "bank", Path: path, Open: true, Read: many}, {Name: "psp", Path: redact.Secret(other), Read: signed}}}, nil)
+		n := 0
+		flood := func(requests int) (taken int) {
+			for range requests {
+				n++
+				from := func(r *http.Request) { r.Header.Set("X-Forwarded-For", fmt.Sprintf("10.1.%d.%d", n/250, n%250)) }
+				switch w := s.post("POST", "/"+path, fmt.Sprint("body", n), from); w.Code {
+				case http.StatusOK:
+					taken++
+				case http.StatusTooManyRequests:
+					if w.Header().Get("Retry-After") == "" {
+						t.Error("no Retry-After")
+					}
+				default:
+					t.Errorf("answered %d", w.Code)
+				}
+			}
+			return taken
+		}
+		if got := flood(300); got != openBurst/500 {
+			t.Errorf("%d bodies of 500 events are taken at once, want %d", got, openBurst/500)
+		}
+		if w := s.post("POST", "/"+other, "signed one"); w.Code != http.StatusOK {
+			t.Errorf("the other source answers %d", w.Code)
+		}
+		time.Sleep(time.Hour)
+		if got := flood(300); got != openBurst/500 {
+			t.Errorf("%d bodies are taken an hour later, want %d", got, openBurst/500)
+		}
+		if stats := s.Stats()[1]; stats.Refused[Rate] != 600-2*openBurst/500 || stats.New != 2*openBurst {
+			t.Errorf("counted %+v", stats)
+		}
+		if got := len(recorded(t, st)); got > 1000 {
+			t.Errorf("listed %d", got)
+		}
+	})
+}
+
+// Whatever comes, the path, which alone keeps strangers away from some sources, is in no
+// line of the log, however much that tells.
+func TestPathIsSecret(t *testing.T) {
+	var log lockedLog
+	o := Options{Rate: 1, Burst: 12, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	o.Sources = []Source{{Name: "psp", Path: path, Read: func(r Request) ([]hub.Webhook, error) {
+		if string(r.Body) == "panic" {
+			panic("as a reader must not")
+		}
+		return signed(r)
+	}}}
+	s, _ := newServer(t, o, nil)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(ctx, l) }()
+	codes := map[int]bool{}
+	for _, request := range []struct{ method, target, body string }{
+		{"POST", "/" + path, "signed one"},
+		{"POST", "/" + path + "/pix", "signed two"},
+		{"POST", "/" + path, "forged"},
+		{"POST", "/" + path, "signed old"},
+		{"POST", "/" + path, "signed test"},
+		{"GET", "/" + path, ""},
+		{"POST", "/" + path, "panic"},
+		{"POST", "/" + path + "?a;b=%zz", "forged"},
+		{"POST", "/" + path, strings.Repeat("x", MaxBody+1)},
+		{"POST", "/" + path + "x", "signed one"},
+		{"POST", "/" + path, "signed one"},
+		{"POST", "/" + path, "signed one"},
+		{"POST", "/" + path, "signed one"},
+		{"POST", "/" + path, "signed one"},
+	} {
+		req, err := http.NewRequest(request.method, "http://"+l.Addr().String()+request.target, strings.NewReader(request.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := http.DefaultClient.Do(req)
+		if err == nil {
+			codes[answer.StatusCode] = true
+			answer.Body.Close()
+		}
+	}
+	// What is no request.
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(conn, "POST /%s HTTP/9\r\nHost: %s\r\n\r\n", path, path)
+	_, _ = io.Copy(io.Discard, conn)
+	conn.Close()
+	stop()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if !codes[200] || !codes[403] || !codes[429] {
+		t.Errorf("answered %v", codes)
+	}
+	text := log.String()
+	if strings.Contains(text, path) {
+		t.Errorf("the log has the path:\n%s", text)
+	}
+	if !strings.Contains(text, "source=psp") || !strings.Contains(text, "panic") {
+		t.Errorf("the log does not say what happened:\n%s", text)
+	}
+}
+
+// lockedLog is written by many.
+type lockedLog struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lockedLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lockedLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 // Many addresses cost no more memory than a bound.
