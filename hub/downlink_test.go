@@ -503,3 +503,68 @@ func TestFailedStoreEndsTheHub(t *testing.T) {
 		r.close()
 	})
 }
+
+// What became of a refund is sent until it is answered, also by a hub that starts anew;
+// news takes its place, and what was answered can be said again.
+func TestPayout(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		d := r.register("kiosk-1")
+		heard := func() []wire.Payout {
+			synctest.Wait()
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			outs := d.outs
+			d.outs = nil
+			return outs
+		}
+		say := func(state string) error {
+			return r.hub.Payout(t.Context(), d.name, wire.Payout{Payout: "R1", Kind: "refund", State: state, Cents: 100, Charge: "C1", EndToEnd: "E1", Digest: "d1"})
+		}
+		if err := errors.Join(say("settled"), say("settled")); err != nil {
+			t.Fatal(err)
+		}
+		first := heard()
+		if len(first) != 1 || first[0].State != "settled" || first[0].Aud != d.name {
+			t.Fatalf("sent %+v", first)
+		}
+		r.stop()
+		r.start()
+		time.Sleep(10 * time.Second)
+		if again := heard(); len(again) == 0 || again[0].JTI != first[0].JTI {
+			t.Errorf("sent again: %+v", again)
+		}
+		if err := say("returned"); err != nil {
+			t.Fatal(err)
+		}
+		news := heard()
+		if len(news) != 1 || news[0].JTI == first[0].JTI || news[0].State != "returned" {
+			t.Fatalf("news: %+v", news)
+		}
+		d.answer(news[0].JTI, false, wire.CodeBusy)
+		time.Sleep(time.Minute)
+		if again := heard(); len(again) == 0 {
+			t.Error("a busy terminal is not told again")
+		}
+		d.answer(news[0].JTI, false, wire.CodeMismatch)
+		time.Sleep(time.Hour)
+		if again := heard(); len(again) != 0 {
+			t.Errorf("sent after the answer: %+v", again)
+		}
+		if m := r.message(d.name, news[0].JTI); m.State != hub.Refused {
+			t.Errorf("message %+v", m)
+		}
+		r.wantAlarms("kiosk-1:" + hub.AlarmRefused)
+		if err := say("returned"); err != nil {
+			t.Fatal(err)
+		}
+		if again := heard(); len(again) != 1 || again[0].JTI == news[0].JTI {
+			t.Errorf("said anew: %+v", again)
+		}
+		if err := r.hub.Payout(t.Context(), "nobody", wire.Payout{Payout: "R9"}); !errors.Is(err, hub.ErrNotFound) {
+			t.Errorf("to nobody: %v", err)
+		}
+		if err := r.hub.Payout(t.Context(), d.name, wire.Payout{Payout: "R9"}); !errors.Is(err, wire.ErrMalformed) {
+			t.Errorf("what cannot be signed: %v", err)
+		}
+	})
+}

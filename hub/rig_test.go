@@ -260,6 +260,7 @@ type terminal struct {
 	acks  []wire.Ack
 	pays  []wire.Pay
 	asks  []wire.ChargeRequest
+	outs  []wire.Payout
 	times []time.Time // of pays and asks
 }
 
@@ -314,6 +315,11 @@ func (d *terminal) receive(channel wire.Channel, payload []byte) {
 		err = keys.Open(payload, wire.TypPay, d.name, time.Now(), true, &p)
 		d.pays = append(d.pays, p)
 		d.times = append(d.times, time.Now())
+		claims = p.Claims
+	case wire.ChannelPayout:
+		var p wire.Payout
+		err = keys.Open(payload, wire.TypPayout, d.name, time.Now(), true, &p)
+		d.outs = append(d.outs, p)
 		claims = p.Claims
 	case wire.ChannelCharge:
 		var c wire.ChargeRequest

@@ -116,7 +116,7 @@ func serveHub(ctx context.Context, cfg Config, d *desk, log *slog.Logger) error 
 	if err != nil {
 		return usageError{err}
 	}
-	o.Store, o.Mark = d.hub, filepath.Join(cfg.Data, "payouts.mark")
+	o.Store, o.Devices, o.Mark = d.hub, d.hub, filepath.Join(cfg.Data, "payouts.mark")
 	if d.book, err = payouts.Open(ctx, o); err != nil {
 		return err
 	}

@@ -56,6 +56,9 @@ type Options struct {
 	// Keep is how long the key that was paid, and the text with it, are kept after
 	// the end; 0 is 90 days.
 	Keep time.Duration
+	// Devices is where terminals are told what becomes of their payments' refunds; nil:
+	// nowhere.
+	Devices Devices
 	// Mark is the path of a file beside the store, by which a store that was restored
 	// from a backup is noticed; empty: there is none.
 	Mark string
@@ -70,6 +73,8 @@ type Book struct {
 	operators map[string]Operator
 	keep      time.Duration
 	mark      *mark
+	devices   Devices
+	news      chan struct{} // capacity 1: a terminal is to be told something
 	log       *slog.Logger
 }
 
@@ -97,7 +102,7 @@ type hint struct {
 // has forgotten the end of, and made every payout that was being submitted unknown. Errors: ErrBroken, those of the store, and what is
 // wrong with the options.
 func Open(ctx context.Context, o Options) (*Book, error) {
-	b := &Book{store: o.Store, routes: map[string]*account{}, operators: map[string]Operator{}, keep: o.Keep, mark: &mark{path: o.Mark}, log: o.Logger}
+	b := &Book{store: o.Store, routes: map[string]*account{}, operators: map[string]Operator{}, keep: o.Keep, mark: &mark{path: o.Mark}, devices: o.Devices, news: make(chan struct{}, 1), log: o.Logger}
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
 	}
@@ -185,6 +190,7 @@ func (b *Book) record(ctx context.Context, id payout.ID, next func(Record) (payo
 		r, err = b.append(tx, r, f, Entry{})
 		return err
 	})
+	b.wakeTeller()
 	return r, err
 }
 
@@ -285,6 +291,7 @@ func (b *Book) Do(ctx context.Context, signed string) (Record, error) {
 	}
 	b.log.Info("payout", "do", string(s.Do), "payout", r.ID, "by", s.By, "state", string(r.State), "amount", r.Amount)
 	b.wake(r.Route)
+	b.wakeTeller()
 	if r.Manual && r.State == payout.Unknown {
 		return r, b.marked(ctx)
 	}

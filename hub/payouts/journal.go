@@ -252,6 +252,9 @@ func index(tx hub.Tx, before, r Record) error {
 	if before.State == "" && r.Kind == payout.Refund && err == nil {
 		err = put(tx, backPrefix(r.EndToEnd)+string(r.ID), true)
 	}
+	if r.State != before.State && r.concerns() && err == nil {
+		err = put(tx, tellKey(r.Device, r.ID), true)
+	}
 	return err
 }
 

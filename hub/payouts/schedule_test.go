@@ -43,6 +43,7 @@ type world struct {
 	rng    *rand.Rand
 	disk   *disk
 	mutant string
+	box    mailbox // what the terminal was told
 
 	propose []Statement
 	script  *simkit.Script
@@ -56,6 +57,7 @@ const (
 	unflushed = "submitting is not flushed before the request"
 	resend    = "what is unknown is sent again"
 	forgotten = "earlier refunds of a payment are forgotten"
+	untold    = "what a terminal is to be told is forgotten"
 )
 
 // oblivious is a client that takes "cannot be asked" for "is not there".
@@ -101,7 +103,10 @@ func (w *world) live(last bool) {
 	if w.mutant == forgotten {
 		maps.DeleteFunc(w.disk.rows, func(key string, _ []byte) bool { return strings.HasPrefix(key, string(hub.KindPayout)+" "+prefixBack) })
 	}
-	book, err := Open(w.t.Context(), Options{Store: p, Routes: []Route{w.route()}, Operators: operators("ana", "bia", "caio")})
+	if w.mutant == untold {
+		maps.DeleteFunc(w.disk.rows, func(key string, _ []byte) bool { return strings.HasPrefix(key, string(hub.KindPayout)+" "+prefixTell) })
+	}
+	book, err := Open(w.t.Context(), Options{Store: p, Devices: &w.box, Routes: []Route{w.route()}, Operators: operators("ana", "bia", "caio")})
 	if err != nil {
 		if !errors.Is(err, errKilled) {
 			w.t.Fatal(err)
@@ -121,6 +126,9 @@ func (w *world) live(last bool) {
 			break
 		}
 		time.Sleep(time.Duration(w.rng.IntN(40_000)) * time.Millisecond)
+	}
+	if last {
+		time.Sleep(2 * tellEvery)
 	}
 	w.disk.mu.Lock()
 	p.dead = true
@@ -254,6 +262,15 @@ func (w *world) run(ends map[payout.State]int) error {
 		if l.state == payout.Settled {
 			sum += l.amount
 		}
+	}
+	var made []string
+	for _, r := range list {
+		if r.Kind == payout.Refund && r.State == payout.Settled {
+			made = append(made, string(r.ID))
+		}
+	}
+	if slices.Sort(made); !slices.Equal(w.box.ids(), made) {
+		return fmt.Errorf("the terminal was told of refunds %v, and %v were made", w.box.ids(), made)
 	}
 	if ours != sum {
 		return fmt.Errorf("the provider paid %s, and the hub knows of %s", sum, ours)
@@ -437,7 +454,7 @@ func TestSchedules(t *testing.T) {
 
 // TestScheduleMutants: hubs that are wrong in one way are found out.
 func TestScheduleMutants(t *testing.T) {
-	for mutant, make := range map[string]func(*testing.T, uint64, string) *world{unflushed: bspaybrWorld, resend: bspaybrWorld, forgotten: bacenWorld} {
+	for mutant, make := range map[string]func(*testing.T, uint64, string) *world{unflushed: bspaybrWorld, resend: bspaybrWorld, forgotten: bacenWorld, untold: bacenWorld} {
 		t.Run(mutant, func(t *testing.T) {
 			var found error
 			for seed := uint64(0); seed < 2000 && found == nil; seed++ {

@@ -24,13 +24,14 @@ var (
 
 func pause(of []time.Duration, n int) time.Duration { return of[min(n, len(of)-1)] }
 
-// Run submits what is approved and asks about what is unknown, until ctx ends. Its
+// Run submits what is approved, asks about what is unknown, and tells terminals of their
+// refunds, until ctx ends. Its
 // error is the store's, and final.
 func (b *Book) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
-	errs := make(chan error, len(b.routes)+1)
+	errs := make(chan error, len(b.routes)+2)
 	start := func(do func(context.Context) error) {
 		wg.Go(func() {
 			if err := do(ctx); err != nil && ctx.Err() == nil {
@@ -45,6 +46,7 @@ func (b *Book) Run(ctx context.Context) error {
 		})
 	}
 	start(b.forget)
+	start(b.serveTerminals)
 	wg.Wait()
 	select {
 	case err := <-errs:
