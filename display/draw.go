@@ -56,6 +56,12 @@ func (s *session) draw(ctx context.Context) {
 // picture brings the screen up to date and says when it will not be any more.
 // all repaints cells that should not have changed, too.
 func (p *pen) picture(all bool) time.Duration {
+	// First, because the View with the code is there when its symbol is made, and
+	// can be painted at once.
+	if ahead := p.newest().view.Ahead; ahead != "" {
+		w, h := p.screen.Size()
+		p.painter.lay(ahead, w, h)
+	}
 	sh := p.newest()
 	m := moment{elapsed: time.Since(sh.at), now: p.opts.Now()}
 	var qr, settled bool
@@ -78,9 +84,6 @@ func (p *pen) picture(all bool) time.Duration {
 		all = true
 	}
 	p.report(Drawn{View: sh.view, QR: qr && settled}, sh.n)
-	if sh.view.Ahead != "" {
-		p.painter.lay(sh.view.Ahead, p.front.w, p.front.h)
-	}
 	return animated(sh.view, m)
 }
 

@@ -72,9 +72,6 @@ func arrange(text string, w, h int) plan {
 	if tall && between(above, below, false) || !tall && beside(panel, false) {
 		return p
 	}
-	if _, ok := qr.FitCells(text, w, h); !ok {
-		return p // spares the attempts: each makes two symbols
-	}
 	switch {
 	case tall && beside(panel, false):
 	case !tall && between(above, below, false):

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -390,6 +391,38 @@ func TestSymbolIsMadeAhead(t *testing.T) {
 		show(sample(QR))
 		if l := p.painter.plan; l.w != 80 || l.text.w == 0 || p.last.View.State != QR || !p.last.QR {
 			t.Errorf("on a screen that became smaller: %+v", l)
+		}
+	})
+}
+
+// hooked is a screen whose size somebody asks for.
+type hooked struct {
+	tcell.SimulationScreen
+	asked func()
+}
+
+func (h *hooked) Size() (int, int) {
+	h.asked()
+	return h.SimulationScreen.Size()
+}
+
+// A code that is recorded while its symbol is being made is on the screen with the
+// next picture: no other is painted before it.
+func TestCodeFollowsItsSymbol(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := testOptions()
+		var drawn []Drawn
+		o.Drawn = func(d Drawn) { drawn = append(drawn, d) }
+		d := New(o)
+		screen := &hooked{SimulationScreen: simulation(t, 100, 30)}
+		screen.asked = sync.OnceFunc(func() { d.Show(sample(QR)) })
+		p := &pen{session: &session{Display: d, screen: screen}, painter: *testPainter(""), theme: newTheme(256)}
+		v := sample(Creating)
+		v.Ahead = brCode()
+		d.Show(v)
+		p.picture(false)
+		if len(drawn) != 1 || drawn[0].View.State != QR || !drawn[0].QR {
+			t.Errorf("drawn %v, want the code at once", drawn)
 		}
 	})
 }

@@ -1,5 +1,7 @@
 package qr
 
+import qrcode "github.com/skip2/go-qrcode"
+
 // Fit is a symbol chosen for a place.
 type Fit struct {
 	Matrix *Matrix
@@ -14,18 +16,18 @@ type Fit struct {
 // no dirt, so correction is given up before margin. It is false when none fits
 // or there is no symbol of the text; then the screen says so and draws nothing.
 func FitCells(text string, cols, rows int) (Fit, bool) {
-	var made [2]*Matrix // a symbol is costly: each level is made when its turn comes
+	levels := [2]Level{M, L}
+	var codes [2]*qrcode.QRCode
+	for i, level := range levels {
+		codes[i], _ = plan(text, level)
+	}
 	for quiet := 4; quiet >= 2; quiet-- {
-		for i, level := range []Level{M, L} {
-			if made[i] == nil {
-				m, err := New(text, level)
-				if err != nil {
-					continue
-				}
-				made[i] = m
+		for i, code := range codes {
+			if code == nil {
+				continue
 			}
-			if side := made[i].Size() + 2*quiet; side <= cols && (side+1)/2 <= rows {
-				return Fit{Matrix: made[i], Level: level, Quiet: quiet}, true
+			if side := sizeOf(code) + 2*quiet; side <= cols && (side+1)/2 <= rows {
+				return Fit{Matrix: draw(code), Level: levels[i], Quiet: quiet}, true
 			}
 		}
 	}
@@ -39,13 +41,13 @@ func FitCells(text string, cols, rows int) (Fit, bool) {
 func FitDots(text string, dots, minModule, maxModule int) (fit Fit, module int, ok bool) {
 	const quiet = 4
 	for _, level := range []Level{M, L} {
-		m, err := New(text, level)
+		code, err := plan(text, level)
 		if err != nil {
 			continue
 		}
-		module = min(maxModule, dots/(m.Size()+2*quiet))
+		module = min(maxModule, dots/(sizeOf(code)+2*quiet))
 		if module >= max(1, minModule) {
-			return Fit{Matrix: m, Level: level, Quiet: quiet}, module, true
+			return Fit{Matrix: draw(code), Level: level, Quiet: quiet}, module, true
 		}
 	}
 	return Fit{}, 0, false

@@ -73,6 +73,16 @@ type Matrix struct {
 // New makes the symbol of a text. It refuses the empty text and one that is too
 // long for a symbol at that level (2,953 bytes at L, 1,273 at H, at the least).
 func New(text string, level Level) (*Matrix, error) {
+	code, err := plan(text, level)
+	if err != nil {
+		return nil, err
+	}
+	return draw(code), nil
+}
+
+// plan chooses the version of a symbol, which gives its size, in a small part of the time
+// that drawing it takes.
+func plan(text string, level Level) (*qrcode.QRCode, error) {
 	if level < L || level > H {
 		return nil, fmt.Errorf("make QR symbol: no level %d", int(level))
 	}
@@ -84,12 +94,19 @@ func New(text string, level Level) (*Matrix, error) {
 		return nil, fmt.Errorf("make QR symbol of %d bytes at level %s: %w", len(text), level, err)
 	}
 	code.DisableBorder = true // has no effect after the first rendering
+	return code, nil
+}
+
+// sizeOf is how many modules a side a symbol will have.
+func sizeOf(code *qrcode.QRCode) int { return 17 + 4*code.VersionNumber }
+
+func draw(code *qrcode.QRCode) *Matrix {
 	rows := code.Bitmap()
 	m := &Matrix{size: len(rows), dark: make([]bool, 0, len(rows)*len(rows))}
 	for _, row := range rows {
 		m.dark = append(m.dark, row...)
 	}
-	return m, nil
+	return m
 }
 
 // Size is the number of modules on a side, 21 to 177.

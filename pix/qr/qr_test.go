@@ -364,6 +364,14 @@ func BenchmarkNew(b *testing.B) {
 	}
 }
 
+func BenchmarkPlan(b *testing.B) {
+	for b.Loop() {
+		if _, err := plan(cnpjCode, M); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkHalfBlocks(b *testing.B) {
 	m := matrix(b, cnpjCode, M)
 	b.ReportAllocs()
