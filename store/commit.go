@@ -125,12 +125,26 @@ func (s *Store) Run(ctx context.Context) error {
 			if err := s.commitGroup(group); err != nil {
 				return err
 			}
-			// Producers woken by Done get a turn to submit, so that the next
-			// commit carries all of them and not only the first.
-			runtime.Gosched()
+			s.gather(len(group))
 		}
 		if stopping {
 			return nil
+		}
+	}
+}
+
+// gather lets the producers that Done woke submit again, so that the next commit
+// carries all of them and not only the first. It ends when as many wait as the
+// last commit carried, and after some microseconds in any case: one yield is not
+// enough where another processor resumes the committer at once.
+func (s *Store) gather(last int) {
+	for range min(8*last, 256) {
+		runtime.Gosched()
+		s.mu.Lock()
+		n := len(s.waiting)
+		s.mu.Unlock()
+		if n >= last {
+			return
 		}
 	}
 }
