@@ -16,6 +16,8 @@ import (
 
 	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
+
+	_ "github.com/ssg-safe/agent/internal/bubbles"
 )
 
 // What the printer package, and any other driver, expects of a port.

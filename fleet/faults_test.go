@@ -13,6 +13,7 @@ import (
 
 	"github.com/ssg-safe/agent/fleet"
 	"github.com/ssg-safe/agent/fleet/wire"
+	_ "github.com/ssg-safe/agent/internal/bubbles"
 )
 
 // TestHalfOpen: a link that swallows what is sent is noticed within keepalive,

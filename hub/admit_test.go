@@ -19,6 +19,7 @@ import (
 	"github.com/ssg-safe/agent/fleet/wire"
 	"github.com/ssg-safe/agent/hub"
 	"github.com/ssg-safe/agent/hub/bolt"
+	_ "github.com/ssg-safe/agent/internal/bubbles"
 	"github.com/ssg-safe/agent/ledger"
 )
 

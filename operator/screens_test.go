@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ssg-safe/agent/display"
+	_ "github.com/ssg-safe/agent/internal/bubbles"
 )
 
 var update = flag.Bool("update", false, "write the golden files")

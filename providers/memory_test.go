@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	_ "github.com/ssg-safe/agent/internal/bubbles"
 )
 
 // seen is what a client can tell of an exchange.

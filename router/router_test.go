@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ssg-safe/agent/charge"
+	_ "github.com/ssg-safe/agent/internal/bubbles"
 	"github.com/ssg-safe/agent/providers"
 )
 

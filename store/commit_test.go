@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.etcd.io/bbolt"
 
+	_ "github.com/ssg-safe/agent/internal/bubbles"
 	"github.com/ssg-safe/agent/store"
 	"github.com/ssg-safe/agent/store/storetest"
 )

@@ -7,6 +7,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/ssg-safe/agent/display"
+	_ "github.com/ssg-safe/agent/internal/bubbles"
 )
 
 // While the accepted code is being recorded the display may make its symbol, and

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	_ "github.com/ssg-safe/agent/internal/bubbles"
 )
 
 // TestLogIsLimited: a fault that repeats itself is written a few times, says

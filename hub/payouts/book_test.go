@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/ssg-safe/agent/hub"
+	_ "github.com/ssg-safe/agent/internal/bubbles"
 	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/payout"
 )

@@ -24,6 +24,7 @@ import (
 	"github.com/ssg-safe/agent/hub"
 	"github.com/ssg-safe/agent/hub/bolt"
 	"github.com/ssg-safe/agent/internal/agenttest"
+	_ "github.com/ssg-safe/agent/internal/bubbles"
 	"github.com/ssg-safe/agent/redact"
 )
 

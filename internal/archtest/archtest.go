@@ -121,6 +121,24 @@ func check(files []file) []violation {
 	return found
 }
 
+// unsafeBubbles lists the packages that use testing/synctest without what makes it
+// safe under the race detector.
+func unsafeBubbles(files []file) []string {
+	unsafe := map[string]bool{}
+	for _, f := range files {
+		if slices.Contains(f.imports, "testing/synctest") {
+			unsafe[f.pkg] = true
+		}
+	}
+	delete(unsafe, "internal/bubbles")
+	for _, f := range files {
+		if slices.Contains(f.imports, module+"internal/bubbles") {
+			delete(unsafe, f.pkg)
+		}
+	}
+	return slices.Sorted(maps.Keys(unsafe))
+}
+
 // undocumented lists the exported names without a doc comment in packages that
 // others can import, and packages without a package comment.
 func undocumented(fset *token.FileSet, files []file) []string {

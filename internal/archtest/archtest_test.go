@@ -27,6 +27,9 @@ func TestTree(t *testing.T) {
 	for _, v := range check(files) {
 		t.Error(v)
 	}
+	for _, pkg := range unsafeBubbles(files) {
+		t.Errorf("%s uses testing/synctest: a test file of it must import _ %q, or the race detector may die", pkg, module+"internal/bubbles")
+	}
 	for _, problem := range undocumented(fset, files) {
 		t.Error(problem)
 	}
@@ -154,6 +157,20 @@ func TestLoadSkipsWhatIsNotTheModule(t *testing.T) {
 	})
 	if err != nil || len(files) != 1 || files[0].name != "pix/x.go" {
 		t.Errorf("loaded %v, %v", files, err)
+	}
+}
+
+func TestUnsafeBubblesCatches(t *testing.T) {
+	uses, safe := &fstest.MapFile{Data: []byte("package x\n\nimport \"testing/synctest\"\n\nvar _ = synctest.Wait\n")},
+		&fstest.MapFile{Data: []byte("package x_test\n\nimport _ \"" + module + "internal/bubbles\"\n")}
+	_, files, err := load(fstest.MapFS{
+		"bad/a_test.go": uses, "good/a_test.go": uses, "good/b_test.go": safe, "internal/bubbles/a_test.go": uses, "other/a.go": safe,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := unsafeBubbles(files); !slices.Equal(got, []string{"bad"}) {
+		t.Errorf("got %q", got)
 	}
 }
 

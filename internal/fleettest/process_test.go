@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net"
@@ -43,7 +44,12 @@ func TestMain(m *testing.M) {
 			err = b.Run(ctx)
 		}
 	default:
-		os.Exit(m.Run())
+		// Of the one processor that package bubbles leaves, go test would conclude
+		// to run one test at a time; but most of each is waiting.
+		flag.Parse()
+		if err = flag.Set("test.parallel", "2"); err == nil {
+			os.Exit(m.Run())
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -20,6 +20,7 @@ import (
 	"github.com/ssg-safe/agent/hub"
 	"github.com/ssg-safe/agent/hub/bolt"
 	"github.com/ssg-safe/agent/hub/broker"
+	_ "github.com/ssg-safe/agent/internal/bubbles"
 	"github.com/ssg-safe/agent/ledger"
 )
 

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	_ "github.com/ssg-safe/agent/internal/bubbles"
 )
 
 func TestNotifierSpeaksToSystemd(t *testing.T) {

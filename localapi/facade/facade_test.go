@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/ssg-safe/agent/charge"
+	_ "github.com/ssg-safe/agent/internal/bubbles"
 	"github.com/ssg-safe/agent/localapi"
 	"github.com/ssg-safe/agent/money"
 )

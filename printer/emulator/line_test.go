@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	_ "github.com/ssg-safe/agent/internal/bubbles"
 )
 
 const askID = "\x1d(H\x06\x0000" // and four bytes

@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	_ "github.com/ssg-safe/agent/internal/bubbles"
 	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/providers/basspago/basspagosim"

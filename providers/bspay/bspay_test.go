@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	_ "github.com/ssg-safe/agent/internal/bubbles"
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/providers/bspay/bspaysim"
 	"github.com/ssg-safe/agent/providers/simkit"

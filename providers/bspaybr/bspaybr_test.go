@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	_ "github.com/ssg-safe/agent/internal/bubbles"
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/providers/bspaybr/bspaybrsim"
 	"github.com/ssg-safe/agent/providers/simkit"

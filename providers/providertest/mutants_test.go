@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/ssg-safe/agent/charge"
+	_ "github.com/ssg-safe/agent/internal/bubbles"
 	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/providers/simkit"

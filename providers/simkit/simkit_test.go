@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	_ "github.com/ssg-safe/agent/internal/bubbles"
 )
 
 func TestParseRules(t *testing.T) {

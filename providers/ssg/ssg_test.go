@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/pelletier/go-toml/v2"
 
+	_ "github.com/ssg-safe/agent/internal/bubbles"
 	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/providers/simkit"

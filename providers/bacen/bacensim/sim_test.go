@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	_ "github.com/ssg-safe/agent/internal/bubbles"
 	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/pix"
 	"github.com/ssg-safe/agent/providers"

@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	_ "github.com/ssg-safe/agent/internal/bubbles"
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/providers/simkit"
 )

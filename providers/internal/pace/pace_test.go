@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	_ "github.com/ssg-safe/agent/internal/bubbles"
 )
 
 // TestLimiter: a burst of five, then the rate; reads leave room for a create.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	_ "github.com/ssg-safe/agent/internal/bubbles"
 	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/pix"
 	"github.com/ssg-safe/agent/providers"
