@@ -26,7 +26,7 @@ var ErrInUse = errors.New("ledger is in use by another simulator")
 
 // OpenJournal opens dir/name, creating both, and replays every record in
 // order. An empty dir means in memory.
-func OpenJournal(dir, name string, replay func(line []byte) error) (_ *Journal, err error) {
+func OpenJournal[T any](dir, name string, replay func(T) error) (_ *Journal, err error) {
 	if dir == "" {
 		return &Journal{}, nil
 	}
@@ -57,7 +57,12 @@ func OpenJournal(dir, name string, replay func(line []byte) error) (_ *Journal, 
 	n := 0
 	for line := range bytes.Lines(whole) {
 		n++
-		if err := replay(bytes.TrimRight(line, "\n")); err != nil {
+		var record T
+		err := json.Unmarshal(line, &record)
+		if err == nil {
+			err = replay(record)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("read ledger %s line %d: %w", path, n, err)
 		}
 	}

@@ -13,6 +13,7 @@ package simkit
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
@@ -56,6 +57,15 @@ func JSON(status int, body any) Answer {
 		panic(err) // the simulator's own types
 	}
 	return Answer{Status: status, Header: http.Header{"Content-Type": {"application/json"}}, Body: text}
+}
+
+// Share is an option's share of charges that are paid: all where it is 0. An error is
+// a share that there cannot be.
+func Share(f float64) (float64, error) {
+	if f < 0 || f > 1 {
+		return 0, fmt.Errorf("fraction of charges to pay: %v does not lie between 0 and 1", f)
+	}
+	return cmp.Or(f, 1), nil
 }
 
 // Pays draws by lot, the same every time, whether a payer pays the charge with

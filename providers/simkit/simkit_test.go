@@ -2,7 +2,6 @@ package simkit
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -263,12 +262,8 @@ func TestServe(t *testing.T) {
 	}
 }
 
-func replayInto(lines *[]string) func([]byte) error {
-	return func(line []byte) error {
-		var s string
-		if err := json.Unmarshal(line, &s); err != nil {
-			return err
-		}
+func replayInto(lines *[]string) func(string) error {
+	return func(s string) error {
 		*lines = append(*lines, s)
 		return nil
 	}
@@ -330,7 +325,7 @@ func TestJournal(t *testing.T) {
 }
 
 func TestJournalFails(t *testing.T) {
-	j, err := OpenJournal(t.TempDir(), "j", nil)
+	j, err := OpenJournal[string](t.TempDir(), "j", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package simkit
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -130,11 +129,9 @@ func (c *Courier) Run(ctx context.Context) error {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	known := map[string]bool{}
-	journal, err := OpenJournal(c.Dir, c.Name, func(line []byte) error {
-		var id string
-		err := json.Unmarshal(line, &id)
+	journal, err := OpenJournal(c.Dir, c.Name, func(id string) error {
 		known[id] = true
-		return err
+		return nil
 	})
 	if err != nil {
 		return err

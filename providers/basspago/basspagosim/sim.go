@@ -37,7 +37,6 @@ package basspagosim
 import (
 	"cmp"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -177,25 +176,16 @@ func (k *checkout) word(now time.Time) string {
 // Close it.
 func New(o Options) (*Sim, error) {
 	o.Key, o.Secret = cmp.Or(o.Key, DefaultKey), cmp.Or(o.Secret, DefaultSecret)
-	o.PayFraction = cmp.Or(o.PayFraction, 1)
 	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
-	if o.PayFraction < 0 || o.PayFraction > 1 {
-		return nil, fmt.Errorf("fraction of checkouts to pay: %v does not lie between 0 and 1", o.PayFraction)
+	var err error
+	if o.PayFraction, err = simkit.Share(o.PayFraction); err != nil {
+		return nil, err
 	}
 	s := &Sim{opts: o, log: o.Logger, checkouts: map[string]*checkout{}, tokens: map[string]*checkout{}}
-	var err error
 	if s.Kit, err = simkit.NewKit(o.Seed, Vocabulary(), s.refusal, o.Faults...); err != nil {
 		return nil, err
 	}
-	s.journal, err = simkit.OpenJournal(o.Dir, "basspago-ledger.jsonl", func(line []byte) error {
-		var k checkout
-		if err := json.Unmarshal(line, &k); err != nil {
-			return err
-		}
-		s.apply(k)
-		return nil
-	})
-	if err != nil {
+	if s.journal, err = simkit.OpenJournal(o.Dir, "basspago-ledger.jsonl", s.apply); err != nil {
 		return nil, err
 	}
 	s.routes()
@@ -287,18 +277,18 @@ func (s *Sim) record(k checkout) error {
 		s.log.Error("simulator ledger", "err", err)
 		return err
 	}
-	s.apply(k)
-	return nil
+	return s.apply(k)
 }
 
 // apply is the ledger's fold: the last state of a line counts.
-func (s *Sim) apply(k checkout) {
+func (s *Sim) apply(k checkout) error {
 	if old := s.checkouts[k.ExternalID]; old != nil {
 		*old = k
-		return
+		return nil
 	}
 	s.checkouts[k.ExternalID], s.tokens[k.Token] = &k, &k
 	s.order = append(s.order, &k)
+	return nil
 }
 
 // look sends a checkout's payer on the way when it is asked for the first time. s.mu

@@ -37,7 +37,6 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -178,28 +177,19 @@ func New(o Options) (*Sim, error) {
 	o.ClientID, o.ClientSecret = cmp.Or(o.ClientID, DefaultClientID), cmp.Or(o.ClientSecret, DefaultClientSecret)
 	o.WebhookSecret = cmp.Or(o.WebhookSecret, DefaultWebhookSecret)
 	o.LocationHost = cmp.Or(o.LocationHost, DefaultLocationHost)
-	o.PayFraction = cmp.Or(o.PayFraction, 1)
 	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
-	if o.PayFraction < 0 || o.PayFraction > 1 {
-		return nil, fmt.Errorf("fraction of charges to pay: %v does not lie between 0 and 1", o.PayFraction)
+	var err error
+	if o.PayFraction, err = simkit.Share(o.PayFraction); err != nil {
+		return nil, err
 	}
 	s := &Sim{
 		opts: o, zone: zone.SaoPaulo(), log: o.Logger, transactions: map[string]*transaction{},
 		payee: simkit.Payee{Host: o.LocationHost, Name: cmp.Or(o.PayeeName, "LOJA SIMULADA LTDA"), City: cmp.Or(o.PayeeCity, "SAO PAULO")},
 	}
-	var err error
 	if s.Kit, err = simkit.NewKit(o.Seed, Vocabulary(), s.refusal, o.Faults...); err != nil {
 		return nil, err
 	}
-	s.journal, err = simkit.OpenJournal(o.Dir, "bspaybr-ledger.jsonl", func(line []byte) error {
-		var t transaction
-		if err := json.Unmarshal(line, &t); err != nil {
-			return err
-		}
-		s.apply(t)
-		return nil
-	})
-	if err != nil {
+	if s.journal, err = simkit.OpenJournal(o.Dir, "bspaybr-ledger.jsonl", s.apply); err != nil {
 		return nil, err
 	}
 	s.routes()
@@ -270,18 +260,18 @@ func (s *Sim) record(t transaction) error {
 		s.log.Error("simulator ledger", "err", err)
 		return err
 	}
-	s.apply(t)
-	return nil
+	return s.apply(t)
 }
 
 // apply is the ledger's fold: the last state of a line counts.
-func (s *Sim) apply(t transaction) {
+func (s *Sim) apply(t transaction) error {
 	if old := s.transactions[t.Reference]; old != nil {
 		*old = t
-		return
+		return nil
 	}
 	s.transactions[t.Reference] = &t
 	s.order = append(s.order, &t)
+	return nil
 }
 
 // errFunds means that the account does not hold enough.

@@ -34,10 +34,10 @@
 package ssgsim
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -172,46 +172,23 @@ type record struct {
 // New opens the ledger and returns a simulator; it runs nothing in the
 // background. Close it.
 func New(o Options) (*Sim, error) {
-	set := func(field *string, value string) {
-		if *field == "" {
-			*field = value
-		}
-	}
-	set(&o.ClientID, DefaultClientID)
-	if o.ClientSecret == "" {
-		o.ClientSecret = DefaultClientSecret
-	}
-	set(&o.LocationHost, DefaultLocationHost)
-	set(&o.PayeeName, "LOJA SIMULADA LTDA")
-	set(&o.PayeeCity, "SAO PAULO")
-	if o.TokenLife == 0 {
-		o.TokenLife = 365 * 24 * time.Hour
-	}
-	if o.PayFraction == 0 {
-		o.PayFraction = 1
-	}
-	if o.PayFraction < 0 || o.PayFraction > 1 {
-		return nil, fmt.Errorf("fraction of charges to pay: %v does not lie between 0 and 1", o.PayFraction)
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
+	o.ClientID, o.ClientSecret = cmp.Or(o.ClientID, DefaultClientID), cmp.Or(o.ClientSecret, DefaultClientSecret)
+	o.LocationHost = cmp.Or(o.LocationHost, DefaultLocationHost)
+	o.PayeeName, o.PayeeCity = cmp.Or(o.PayeeName, "LOJA SIMULADA LTDA"), cmp.Or(o.PayeeCity, "SAO PAULO")
+	o.TokenLife = cmp.Or(o.TokenLife, 365*24*time.Hour)
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
+	var err error
+	if o.PayFraction, err = simkit.Share(o.PayFraction); err != nil {
+		return nil, err
 	}
 	s := &Sim{
 		opts: o, payee: simkit.Payee{Host: o.LocationHost, Name: o.PayeeName, City: o.PayeeCity}, zone: zone.SaoPaulo(), log: o.Logger,
 		tokens: map[string]time.Time{}, charges: map[string]*charge{},
 	}
-	var err error
 	if s.Kit, err = simkit.NewKit(o.Seed, Vocabulary(), refusal, o.Faults...); err != nil {
 		return nil, err
 	}
-	s.journal, err = simkit.OpenJournal(o.Dir, "ssg-ledger.jsonl", func(line []byte) error {
-		var r record
-		if err := json.Unmarshal(line, &r); err != nil {
-			return err
-		}
-		return s.apply(r)
-	})
-	if err != nil {
+	if s.journal, err = simkit.OpenJournal(o.Dir, "ssg-ledger.jsonl", s.apply); err != nil {
 		return nil, err
 	}
 	s.routes()
