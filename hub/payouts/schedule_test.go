@@ -48,6 +48,7 @@ type world struct {
 	propose []Statement
 	script  *simkit.Script
 	trouble []simkit.Rule
+	out     providertest.Output
 	// route makes the clients of a new process.
 	route func() Route
 	lines func() []line
@@ -106,7 +107,7 @@ func (w *world) live(last bool) {
 	if w.mutant == untold {
 		maps.DeleteFunc(w.disk.rows, func(key string, _ []byte) bool { return strings.HasPrefix(key, string(hub.KindPayout)+" "+prefixTell) })
 	}
-	book, err := Open(w.t.Context(), Options{Store: p, Devices: &w.box, Routes: []Route{w.route()}, Operators: operators("ana", "bia", "caio")})
+	book, err := Open(w.t.Context(), Options{Store: p, Devices: &w.box, Routes: []Route{w.route()}, Operators: operators("ana", "bia", "caio"), Logger: w.out.Logger()})
 	if err != nil {
 		if !errors.Is(err, errKilled) {
 			w.t.Fatal(err)
@@ -224,6 +225,8 @@ func (w *world) run(ends map[payout.State]int) error {
 	if err != nil {
 		return err
 	}
+	w.out.Note(list)
+	w.out.Check(w.t, secret, bspaysim.DefaultSigningKey, "c4nary-callback-key", personalKey, "nobody@example.com")
 	theirs := map[money.Amount][]line{} // each order has an amount of its own
 	for _, l := range w.lines() {
 		theirs[l.amount] = append(theirs[l.amount], l)
@@ -337,7 +340,7 @@ func bspayWorld(t *testing.T, seed uint64, mutant string) *world {
 	w.route = func() Route {
 		return w.account(must(bspay.New(bspay.Config{
 			URL: "http://provider.test", AllowInsecureHTTP: true, ClientID: bspaysim.DefaultClientID, ClientSecret: secret, SigningKey: bspaysim.DefaultSigningKey,
-		}, providers.Memory(sim), nil)), true)
+		}, providers.Memory(sim), w.out.Logger())), true)
 	}
 	return w
 }
@@ -353,7 +356,7 @@ func bspaybrWorld(t *testing.T, seed uint64, mutant string) *world {
 		c := must(bspaybr.New(bspaybr.Config{
 			URL: "http://provider.test", AllowInsecureHTTP: true, ClientID: bspaybrsim.DefaultClientID, ClientSecret: secret,
 			CallbackURL: "https://hub.example.com/wh/bspaybr", CallbackKey: "c4nary-callback-key-Qz31-0123456789",
-		}, providers.Memory(sim), nil))
+		}, providers.Memory(sim), w.out.Logger()))
 		var s payout.Sender = must(bspaybr.NewPayouts(c, bspaybr.Payer{Name: "Loja Remetente Ltda", Document: redact.Document("11222333000181")}))
 		if mutant == resend {
 			s = oblivious{s}
@@ -404,7 +407,7 @@ func bacenWorld(t *testing.T, seed uint64, mutant string) *world {
 		r.Sender = nil
 		r.Refunder = must(bacen.NewRefunds(bacen.Config{
 			Profile: profile, URL: "http://bank.test", AllowInsecureHTTP: true, ClientID: bacensim.DefaultClientID, ClientSecret: secret,
-		}, http.RoundTripper(providers.Memory(sim)), nil))
+		}, http.RoundTripper(providers.Memory(sim)), w.out.Logger()))
 		return r
 	}
 	return w
