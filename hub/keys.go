@@ -3,8 +3,6 @@ package hub
 import (
 	"crypto/ed25519"
 	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -32,7 +30,6 @@ const (
 	signingFile  = "signing.pem"
 	nextFile     = "next.pem"
 	previousFile = "previous.pem"
-	pemType      = "PRIVATE KEY"
 )
 
 // ErrNoKey: there is no such key.
@@ -74,40 +71,6 @@ func LoadKeys(dir string) (Keys, error) {
 	return Keys{}, fmt.Errorf("%w: %s has none; make one", ErrNoKey, dir)
 }
 
-// ReadKey reads a private key from a file that its owner alone can read.
-func ReadKey(path string) (ed25519.PrivateKey, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%s can be read by others (mode %04o); the key may have leaked: make a new one, or chmod 600 it", path, info.Mode().Perm())
-	}
-	raw := make([]byte, 4096)
-	n, err := f.Read(raw)
-	if err != nil {
-		return nil, err
-	}
-	block, rest := pem.Decode(raw[:n])
-	if block == nil || block.Type != pemType || len(rest) > 0 {
-		return nil, fmt.Errorf("%s holds no key", path)
-	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return nil, fmt.Errorf("%s holds no key", path)
-	}
-	private, ok := key.(ed25519.PrivateKey)
-	if !ok {
-		return nil, fmt.Errorf("%s holds no Ed25519 key", path)
-	}
-	return private, nil
-}
-
 // MakeKey makes a key: the first one, or the next one. It makes the directory.
 func MakeKey(dir string) (Keys, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -131,34 +94,10 @@ func MakeKey(dir string) (Keys, error) {
 	if err != nil {
 		return Keys{}, fmt.Errorf("make signing key: %w", err)
 	}
-	if err := WriteKey(filepath.Join(dir, name), key); err != nil {
+	if err := WriteKey(filepath.Join(dir, name), key, ""); err != nil {
 		return Keys{}, fmt.Errorf("make signing key: %w", err)
 	}
 	return LoadKeys(dir)
-}
-
-// WriteKey makes a new file with a private key, mode 0600, whole or not at all. It
-// replaces nothing.
-func WriteKey(path string, key ed25519.PrivateKey) error {
-	dir := filepath.Dir(path)
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return err
-	}
-	tmp, err := os.CreateTemp(dir, ".new-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	err = pem.Encode(tmp, &pem.Block{Type: pemType, Bytes: der})
-	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return err
-	}
-	// A link does not replace a key that is there.
-	if err := os.Link(tmp.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(dir)
 }
 
 func syncDir(dir string) error {

@@ -11,9 +11,9 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
+	"github.com/ssg-safe/agent/internal/cli"
 	"github.com/ssg-safe/agent/operator"
 	"github.com/ssg-safe/agent/operator/pin"
 	"github.com/ssg-safe/agent/redact"
@@ -91,40 +91,13 @@ func readPIN(ctx context.Context, g *globals) (redact.Secret, error) {
 	return first, nil
 }
 
-// askPIN reads a line without echo, also of what is typed at once. A signal puts the
-// terminal back as it was.
+// askPIN asks for a PIN without showing it.
 func askPIN(ctx context.Context, g *globals, tty *os.File, prompt string) (redact.Secret, error) {
-	before, err := unix.IoctlGetTermios(int(tty.Fd()), unix.TCGETS)
+	secret, err := cli.AskHidden(ctx, tty, g.stderr, prompt)
 	if err != nil {
-		return "", fmt.Errorf("operator hash: %w", err)
+		return "", fmt.Errorf("operator hash: read the PIN: %w", err)
 	}
-	quiet := *before
-	quiet.Lflag &^= unix.ECHO
-	if err := unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETS, &quiet); err != nil {
-		return "", fmt.Errorf("operator hash: %w", err)
-	}
-	defer unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETS, before)
-	fmt.Fprint(g.stderr, prompt)
-	type typed struct {
-		line []byte
-		err  error
-	}
-	done := make(chan typed, 1)
-	go func() {
-		line, err := term.ReadPassword(int(tty.Fd()))
-		done <- typed{line, err}
-	}()
-	select {
-	case r := <-done:
-		fmt.Fprintln(g.stderr)
-		if r.err != nil {
-			return "", fmt.Errorf("operator hash: read the PIN: %w", r.err)
-		}
-		return redact.Secret(r.line), nil
-	case <-ctx.Done():
-		fmt.Fprintln(g.stderr)
-		return "", errors.New("operator hash: interrupted")
-	}
+	return secret, nil
 }
 
 var operatorID = regexp.MustCompile(`^[0-9]{1,6}$`)

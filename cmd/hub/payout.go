@@ -21,6 +21,7 @@ import (
 	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/payout"
 	"github.com/ssg-safe/agent/pix"
+	"github.com/ssg-safe/agent/redact"
 )
 
 func newPayoutCmd(g *globals) *cobra.Command {
@@ -78,7 +79,9 @@ func (g *globals) decide(ctx context.Context, data string, sign signing, s payou
 	case sign.by == "" || sign.key == "":
 		return usageError{fmt.Errorf("%s: who decides? Give --by NAME and --key FILE (ssg-hub operator key makes one)", s.Do)}
 	}
-	key, err := hub.ReadKey(sign.key)
+	key, err := hub.OpenKey(sign.key, func() (redact.Secret, error) {
+		return g.passphrase(ctx, sign.passphraseFile, "Passphrase of "+sign.key+": ")
+	})
 	if err != nil {
 		return fmt.Errorf("--key: %w", err)
 	}
