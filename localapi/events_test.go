@@ -203,7 +203,7 @@ func TestStreamsAreBounded(t *testing.T) {
 	}
 	open[0].close()
 	free := false
-	for tries := 0; !free && tries < 30; tries++ { // the server notices in its own time
+	for tries := 0; !free && tries < 600; tries++ { // the server notices in its own time
 		<-time.After(100 * time.Millisecond)
 		free = r.free()
 	}

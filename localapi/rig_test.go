@@ -113,7 +113,7 @@ type answer struct {
 // ask sends a request with a token and holds the answer against the contract.
 func (r *rig) ask(token, method, path, body string, headers ...string) answer {
 	r.Helper()
-	ctx, cancel := context.WithTimeout(r.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+r.addr+path, strings.NewReader(body))
 	if err != nil {
@@ -169,7 +169,7 @@ func (r *rig) raw(bytes string, half bool) (answer, error) {
 		return answer{}, err
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		return answer{}, err
 	}
 	if _, err := io.WriteString(conn, bytes); err != nil {

@@ -93,7 +93,7 @@ func (k *kiosk) curlCmd(args ...string) *exec.Cmd {
 // or a refusal.
 func (k *kiosk) curl(method, path, body string) ([]byte, error) {
 	k.Helper()
-	args := []string{"--fail-with-body", "--max-time", "20", "-X", method, "http://" + k.addr + path}
+	args := []string{"--fail-with-body", "--max-time", "60", "-X", method, "http://" + k.addr + path}
 	if body != "" {
 		args = append(args, "-H", "Content-Type: application/json", "-d", body)
 	}

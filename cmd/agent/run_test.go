@@ -60,7 +60,7 @@ func TestRunOnRealInput(t *testing.T) {
 	screen := startTmux(t, dir, fmt.Sprintf("exec %s run --config %s 2>%s/stderr", bin, config, dir),
 		"SSG_CLIENT_SECRET=sim-secret-not-a-credential")
 	screen.until("Digite o valor")
-	screen.keys("1", "2", "3", "4")
+	screen.digits("1234")
 	screen.until("confirme")
 	screen.keys("Enter")
 	view := screen.until("Expira em")
@@ -92,7 +92,8 @@ func TestRunOnRealInput(t *testing.T) {
 	// Switched off: the terminal goes on and says so.
 	httpDo(t, "POST", url+"/sim/printer/power-off", nil)
 	screen.until("Digite o valor")
-	screen.keys("5", "0", "0", "Enter")
+	screen.digits("500")
+	screen.keys("Enter")
 	screen.until("Pagamento confirmado")
 	screen.until("× Impressora")
 	httpDo(t, "POST", url+"/sim/printer/power-on", nil)
@@ -160,6 +161,19 @@ func (m *tmux) keys(keys ...string) {
 	}
 }
 
+// digits presses digits that are shown, each after the one before has been: a
+// program that gets no processor would read several at once, as from a scanner.
+func (m *tmux) digits(digits string) {
+	m.t.Helper()
+	for _, d := range strings.Split(digits, "") {
+		before := m.run("capture-pane", "-p")
+		m.keys(d)
+		if !eventually(m.t, func() bool { return m.run("capture-pane", "-p") != before }) {
+			m.t.Fatalf("nothing shows that %s was pressed:\n%s", d, before)
+		}
+	}
+}
+
 // until waits for a text on the screen and returns the screen.
 func (m *tmux) until(want string) string {
 	m.t.Helper()
@@ -189,10 +203,15 @@ func (m *tmux) end(key string) string {
 	return strings.TrimSpace(string(code))
 }
 
-// eventually asks until yes, or until the test has waited for a minute.
+// eventually asks until yes, or until the test has waited for three minutes.
 func eventually(t *testing.T, yes func() bool) bool {
 	t.Helper()
-	ask, enough := time.NewTicker(50*time.Millisecond), time.After(time.Minute)
+	return within(3*time.Minute, yes)
+}
+
+// within asks until yes, or until the time is over.
+func within(limit time.Duration, yes func() bool) bool {
+	ask, enough := time.NewTicker(50*time.Millisecond), time.After(limit)
 	defer ask.Stop()
 	for !yes() {
 		select {

@@ -248,9 +248,9 @@ type terminal struct {
 func (d *terminal) connect(addr string, o *paho.ClientOptions, pins wire.Keys) bool {
 	d.t.Helper()
 	d.acks = make(chan wire.Ack, 16)
-	o.AddBroker(addr).SetClientID(d.name).SetConnectTimeout(10 * time.Second).SetAutoReconnect(false).SetProtocolVersion(4)
+	o.AddBroker(addr).SetClientID(d.name).SetConnectTimeout(time.Minute).SetAutoReconnect(false).SetProtocolVersion(4)
 	d.client = paho.NewClient(o)
-	if tok := d.client.Connect(); !tok.WaitTimeout(15*time.Second) || tok.Error() != nil {
+	if tok := d.client.Connect(); !tok.WaitTimeout(time.Minute) || tok.Error() != nil {
 		return false
 	}
 	d.t.Cleanup(func() { d.client.Disconnect(0) })
@@ -260,7 +260,7 @@ func (d *terminal) connect(addr string, o *paho.ClientOptions, pins wire.Keys) b
 			d.acks <- a
 		}
 	})
-	if !tok.WaitTimeout(10*time.Second) || tok.Error() != nil {
+	if !tok.WaitTimeout(time.Minute) || tok.Error() != nil {
 		d.t.Fatalf("subscribe: %v", tok.Error())
 	}
 	return true
@@ -280,7 +280,7 @@ func (d *terminal) send() {
 		d.t.Fatal(err)
 	}
 	topic := wire.Topic{Tenant: "acme", Site: "lobby", Device: d.name, Up: true, Channel: wire.ChannelLedger}
-	if tok := d.client.Publish(topic.String(), 1, false, payload); !tok.WaitTimeout(10*time.Second) || tok.Error() != nil {
+	if tok := d.client.Publish(topic.String(), 1, false, payload); !tok.WaitTimeout(time.Minute) || tok.Error() != nil {
 		d.t.Fatalf("publish: %v", tok.Error())
 	}
 	select {
@@ -288,7 +288,7 @@ func (d *terminal) send() {
 		if a.Seq != 1 || a.Head != head.Hash {
 			d.t.Errorf("acknowledged %+v, want %v", a, head)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		d.t.Error("it is not acknowledged")
 	}
 }

@@ -42,7 +42,7 @@ func (d *terminal) sell(charge, endToEnd string, cents int) {
 		d.t.Fatal(err)
 	}
 	topic := wire.Topic{Tenant: "acme", Site: "lobby", Device: d.name, Up: true, Channel: wire.ChannelLedger}
-	if tok := d.client.Publish(topic.String(), 1, false, payload); !tok.WaitTimeout(10*time.Second) || tok.Error() != nil {
+	if tok := d.client.Publish(topic.String(), 1, false, payload); !tok.WaitTimeout(time.Minute) || tok.Error() != nil {
 		d.t.Fatalf("publish: %v", tok.Error())
 	}
 	select {
@@ -50,7 +50,7 @@ func (d *terminal) sell(charge, endToEnd string, cents int) {
 		if a.Seq != 2 {
 			d.t.Fatalf("acknowledged %+v", a)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		d.t.Fatal("it is not acknowledged")
 	}
 }

@@ -70,7 +70,7 @@ func connect(t *testing.T, addr, id, user string, change func(*paho.ClientOption
 	t.Helper()
 	c := &client{t: t, came: make(chan paho.Message, 64), lost: make(chan struct{})}
 	o := paho.NewClientOptions().AddBroker(addr).SetClientID(id).SetUsername(user).SetPassword(user).
-		SetProtocolVersion(4).SetAutoReconnect(false).SetConnectTimeout(10 * time.Second).
+		SetProtocolVersion(4).SetAutoReconnect(false).SetConnectTimeout(time.Minute).
 		SetDefaultPublishHandler(func(_ paho.Client, m paho.Message) { c.came <- m }).
 		SetConnectionLostHandler(func(paho.Client, error) { close(c.lost) })
 	if change != nil {
@@ -78,7 +78,7 @@ func connect(t *testing.T, addr, id, user string, change func(*paho.ClientOption
 	}
 	c.c = paho.NewClient(o)
 	token := c.c.Connect()
-	if !token.WaitTimeout(15 * time.Second) {
+	if !token.WaitTimeout(time.Minute) {
 		t.Fatal("the broker does not answer")
 	}
 	if token.Error() != nil {
@@ -92,7 +92,7 @@ func connect(t *testing.T, addr, id, user string, change func(*paho.ClientOption
 func (c *client) subscribe(filter string) bool {
 	c.t.Helper()
 	token := c.c.Subscribe(filter, 1, nil)
-	if !token.WaitTimeout(10 * time.Second) {
+	if !token.WaitTimeout(time.Minute) {
 		c.t.Fatal("the broker does not answer")
 	}
 	granted, ok := token.(*paho.SubscribeToken).Result()[filter]
@@ -102,7 +102,7 @@ func (c *client) subscribe(filter string) bool {
 func (c *client) publish(topic string, retained bool, text string) {
 	c.t.Helper()
 	// Whether it was taken, its reader tells.
-	c.c.Publish(topic, 1, retained, text).WaitTimeout(10 * time.Second)
+	c.c.Publish(topic, 1, retained, text).WaitTimeout(time.Minute)
 }
 
 // want expects these texts and nothing else: marker is one that a reader gets
@@ -117,7 +117,7 @@ func (c *client) want(marker string, texts ...string) {
 				got = append(got, text)
 				continue
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			c.t.Fatalf("%q came, and not the marker %q", got, marker)
 		}
 		break
@@ -313,7 +313,7 @@ func TestTooLarge(t *testing.T) {
 	d1.publish(up1+"ledger", false, strings.Repeat("y", 2*wire.MaxPacket))
 	select {
 	case <-d1.lost:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("a packet that is too large is taken")
 	}
 	d2.publish(up2+"hello", false, "last")
@@ -342,7 +342,7 @@ func TestTooMany(t *testing.T) {
 		t.Error("one more is let in")
 	}
 	b.Disconnect()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for connect(t, "tcp://"+b.Addr(), "d1", "d1", nil) == nil {
 		if time.Now().After(deadline) {
 			t.Fatal("nobody is let in any more")
@@ -382,7 +382,7 @@ func TestDial(t *testing.T) {
 	b.Disconnect()
 	select {
 	case <-c.lost:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("Disconnect leaves a connection")
 	}
 }
