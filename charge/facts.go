@@ -86,6 +86,9 @@ type AttemptFact struct {
 	ProviderID string `json:"provider_id,omitempty"`
 	CodeHash   string `json:"code_hash,omitempty"`
 	Digest     string `json:"digest,omitempty"`
+	// Callback is what reports about an orphan without a ProviderID are found by, where
+	// its provider has such (providers.CallbackNamer).
+	Callback string `json:"callback,omitempty"`
 	// Reason is the error kind of rejected and uncertain.
 	Reason string `json:"reason,omitempty"`
 	// Route and Account say where a new attempt is made, see [Attempt].

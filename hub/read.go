@@ -178,7 +178,8 @@ func (c *candidate) read() {
 	}
 	switch f := fact.(type) {
 	case charge.AttemptFact:
-		if f.State == charge.Accepted && f.ProviderID != "" && len(f.ProviderID) <= wire.MaxText {
+		name := subjectOf(f)
+		if named := f.State == charge.Accepted && f.Callback == "" || f.State == charge.Orphaned && isCallback(f.Callback); named && name != "" && len(name) <= wire.MaxText {
 			c.named = &f
 		}
 	case charge.PaidFact:

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -207,20 +208,40 @@ func (w *work) place(r *WebhookRecord, guessed bool) error {
 // match notes whose charge an event is about, and has the device told.
 func (w *work) match(r *WebhookRecord, name string, s subject) (err error) {
 	r.State, r.Device, r.Charge, r.Attempt = WebhookMatched, s.Device, s.Charge, s.Attempt
-	r.Hint, err = w.hint(name, s, r.Digest)
+	r.Hint, err = w.hint(r.theirs(name), s, r.Digest)
 	return err
+}
+
+// isCallback reports whether a name is the hash of a callback address
+// (bspaybr.CallbackName): what is found by it has no name at its provider yet.
+func isCallback(name string) bool { return strings.HasPrefix(name, "callback:") }
+
+// subjectOf is the name that an attempt has in the index.
+func subjectOf(f charge.AttemptFact) string { return cmp.Or(f.Callback, f.ProviderID) }
+
+// theirs is what the provider calls the subject of an event that was found by a name;
+// "" where it does not say.
+func (r WebhookRecord) theirs(name string) string {
+	if isCallback(name) {
+		name = r.Names[0]
+	}
+	if isCallback(name) {
+		return ""
+	}
+	return name
 }
 
 // name enters what a provider calls a charge into the index. The first device
 // that has a name keeps it: no other can draw its hints away.
 func (w *work) name(d *deviceWork, f charge.AttemptFact) error {
-	s, known, err := find[subject](w.tx, KindSubject, f.ProviderID)
+	name := subjectOf(f)
+	s, known, err := find[subject](w.tx, KindSubject, name)
 	if err != nil || known && s.Device != "" {
 		return err
 	}
 	waiting := s.Waiting
 	s = subject{Device: d.Name, Charge: string(f.Charge), Attempt: f.N}
-	if err := put(w.tx, KindSubject, f.ProviderID, s); err != nil {
+	if err := put(w.tx, KindSubject, name, s); err != nil {
 		return err
 	}
 	for _, n := range waiting {
@@ -232,7 +253,7 @@ func (w *work) name(d *deviceWork, f charge.AttemptFact) error {
 			continue
 		}
 		// Also one that was given up: the device was away.
-		err = errors.Join(w.forget(r, f.ProviderID), w.match(&r, f.ProviderID, s), put(w.tx, KindWebhook, webhookKey(n), r))
+		err = errors.Join(w.forget(r, name), w.match(&r, name, s), put(w.tx, KindWebhook, webhookKey(n), r))
 		if err != nil {
 			return err
 		}

@@ -98,6 +98,45 @@ func TestWebhookIsAHint(t *testing.T) {
 	})
 }
 
+// An orphan of which only the callback address is known is found by that, whichever
+// comes first, and its terminal is told what the provider calls it.
+func TestWebhookOfAnOrphan(t *testing.T) {
+	const name = "callback:00112233445566778899aabbccddeeff"
+	for _, early := range []bool{false, true} {
+		bubble(t, func(t *testing.T, r *rig) {
+			d := r.register("kiosk-1")
+			event := reported("REF-1")
+			event.Names = append(event.Names, "tx_1", name)
+			foreign := reported("REF-2")
+			foreign.Names = append(foreign.Names, "callback:00112233445566778899aabbccddee00")
+			if early {
+				r.receive(2, event, foreign)
+			}
+			d.put(d.entry("charge/C1/created", "charge.created", "null",
+				`{"charge":"C1","merchant":"m","route":"r","account":"acc","amount":100,"expiry_s":600,"source":"keypad","present":true}`))
+			d.put(d.entry("charge/C1/attempt/1/orphaned", "charge.attempt", "null", fmt.Sprintf(
+				`{"charge":"C1","attempt":1,"state":"orphaned","callback":%q,"reason":"ambiguous"}`, name)))
+			d.put(d.entry("charge/C1/attempt/2/orphaned", "charge.attempt", "null",
+				`{"charge":"C1","attempt":2,"state":"orphaned","callback":"REF-2","reason":"ambiguous"}`)) // no callback's name
+			d.sendAll(1)
+			if !early {
+				r.receive(2, event, foreign)
+			}
+			time.Sleep(time.Second)
+			pays, _, _ := d.heard()
+			if len(pays) == 0 {
+				t.Fatal("the terminal is not told")
+			}
+			for _, p := range pays {
+				if p.Charge != "C1" || p.Attempt != 1 || p.ProviderID != "REF-1" || p.Status != "pending" || p.Cents != 0 {
+					t.Errorf("it is told %+v", p)
+				}
+			}
+			r.wantStates(hub.WebhookMatched, hub.WebhookWaiting)
+		})
+	}
+}
+
 // What comes before its charge waits for it; what never gets one is told to
 // somebody, if it speaks of money.
 func TestWebhookBeforeItsCharge(t *testing.T) {

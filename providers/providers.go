@@ -78,6 +78,14 @@ type HealthChecker interface {
 	CheckHealth(ctx context.Context) error
 }
 
+// CallbackNamer is a provider that says nothing of ours in its reports but the callback
+// address of each attempt. A Ref that is Claimed goes to such a provider only.
+type CallbackNamer interface {
+	// CallbackName is a hash of an attempt's address, by which who receives reports
+	// finds the attempt.
+	CallbackName(charge string, attempt int) string
+}
+
 // Caps is what the core must know about a provider besides its interfaces.
 type Caps struct {
 	// Idempotent: the same Intent sent again returns the same charge.
@@ -149,6 +157,9 @@ type Ref struct {
 	ProviderID string
 	// Token is that of the Charge; empty: it has none, or it was lost.
 	Token redact.Secret
+	// Claimed: the ProviderID is what a report said. An answer that does not show that
+	// it is this attempt's is a Security error.
+	Claimed bool
 }
 
 // Status is a provider's word, mapped.

@@ -120,6 +120,7 @@ func (t *Terminal) commit(d *decision) {
 	}
 	closing := t.closing
 	t.closing = nil
+	t.nameOrphans(d)
 	at := t.stamp()
 	var issued []queue.Job
 	t.flight++

@@ -535,6 +535,7 @@ func (t *Terminal) compared(p *pass, err error) {
 		if p.reply == nil && p.only == "" {
 			c.days[p.route] = t.today(p.route, p.report.Window.To)
 		}
+		t.followClaims()
 	}
 	if p.reply != nil {
 		p.reply(p.report, err)

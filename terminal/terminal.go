@@ -61,6 +61,7 @@ import (
 	"github.com/ssg-safe/agent/pix"
 	"github.com/ssg-safe/agent/printer"
 	"github.com/ssg-safe/agent/providers"
+	"github.com/ssg-safe/agent/reconcile"
 	"github.com/ssg-safe/agent/redact"
 	"github.com/ssg-safe/agent/router"
 	"github.com/ssg-safe/agent/store"
@@ -192,7 +193,8 @@ type Terminal struct {
 	board    router.Board       // which routes are out
 	outages  map[string]*outage // by route: those that cannot be reached
 	compare  comparing
-	closing  []charge.ID // snapshots to drop with the next commit
+	claims   map[reconcile.Key]string // what reports call attempts that have no name here
+	closing  []charge.ID              // snapshots to drop with the next commit
 	stopping bool
 	shown    display.View
 	flight   int // effects and commits under way
@@ -251,9 +253,9 @@ func New(cfg Config, st *store.Store, clock Clock, screen Screen, p Printer, obs
 	}
 	t := &Terminal{
 		cfg: cfg, store: st, clock: clock, screen: screen, printer: p, observe: observe, log: log, ids: ids,
-		inbox:   make(chan input, 64),
-		done:    doneQueue{wake: make(chan struct{}, 1)},
-		charges: map[charge.ID]*live{},
+		inbox:  make(chan input, 64),
+		done:   doneQueue{wake: make(chan struct{}, 1)},
+		claims: map[reconcile.Key]string{}, charges: map[charge.ID]*live{},
 		outages: map[string]*outage{},
 		compare: comparing{next: map[string]time.Duration{}, vain: map[string]int{}, days: map[string]string{}},
 		folds:   map[charge.ID][]func(*live, error){},

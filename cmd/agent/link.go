@@ -130,7 +130,7 @@ func (d *desk) Hint(id string) { d.terminal.Hint(charge.ID(id)) }
 // match the charge as a provider's must.
 func (d *desk) Paid(ctx context.Context, p wire.Pay, with fleet.Include) error {
 	if p.Status != "paid" {
-		d.Hint(p.Charge)
+		d.terminal.Claim(charge.ID(p.Charge), p.Attempt, p.ProviderID)
 		return fleet.ErrKnown
 	}
 	amount := p.Cents

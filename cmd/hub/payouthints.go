@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"log/slog"
 	"strings"
@@ -12,6 +10,7 @@ import (
 	"github.com/ssg-safe/agent/hub"
 	"github.com/ssg-safe/agent/hub/payouts"
 	"github.com/ssg-safe/agent/payout"
+	"github.com/ssg-safe/agent/providers/bspaybr"
 )
 
 // payoutHints makes the book ask about payouts that a webhook mentions.
@@ -36,16 +35,6 @@ func newPayoutHints(d *desk, routes []payouts.Route, log *slog.Logger) *payoutHi
 		}
 	}
 	return p
-}
-
-// callbackName is a callback address's token as webhooks are found by it: a hash,
-// because the token lets whoever has it speak about the payout.
-func callbackName(token string) string {
-	if token == "" {
-		return ""
-	}
-	sum := sha256.Sum256([]byte(token))
-	return "callback:" + hex.EncodeToString(sum[:16])
 }
 
 // received follows what providers have just reported.
@@ -88,7 +77,7 @@ func (p *payoutHints) look(ctx context.Context) {
 			continue
 		}
 		url := callback(r.ID)
-		p.follow(ctx, r.ID, callbackName(url[strings.LastIndex(url, "/")+1:]))
+		p.follow(ctx, r.ID, bspaybr.CallbackName(url[strings.LastIndex(url, "/")+1:]))
 	}
 }
 

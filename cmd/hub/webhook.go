@@ -186,7 +186,7 @@ func readBspaybr(r webhook.Request, secret redact.Secret) ([]hub.Webhook, error)
 	// of the same event at its own.
 	return []hub.Webhook{{
 		Kind: kind, Known: e.Status != providers.StatusUncertain, Key: digest([]byte(e.Key + "\n" + r.Below)),
-		Names: names(e.Reference, e.TransactionID, callbackName(r.Below)), Paid: e.Kind != bspaybr.PayoutEvent && e.Status == providers.StatusPaid, Digest: digest(r.Body),
+		Names: names(e.Reference, e.TransactionID, bspaybr.CallbackName(r.Below)), Paid: e.Kind != bspaybr.PayoutEvent && e.Status == providers.StatusPaid, Digest: digest(r.Body),
 	}}, nil
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/ssg-safe/agent/internal/config"
 	"github.com/ssg-safe/agent/payout"
 	"github.com/ssg-safe/agent/providers/bspay"
+	"github.com/ssg-safe/agent/providers/bspaybr"
 	"github.com/ssg-safe/agent/redact"
 )
 
@@ -318,7 +319,7 @@ func TestWebhooksOfLongNames(t *testing.T) {
 func TestCallbacksDoNotWait(t *testing.T) {
 	p := &payoutHints{callbacks: map[string]func(payout.ID) string{"conta": nil}, wake: make(chan struct{}, 1)} // and no store to look at
 	for range 100 {
-		p.received(t.Context(), []hub.Webhook{{Kind: "charge.paid", Names: []string{"R1", callbackName("0123456789abcdef")}}})
+		p.received(t.Context(), []hub.Webhook{{Kind: "charge.paid", Names: []string{"R1", bspaybr.CallbackName("0123456789abcdef")}}})
 	}
 	if len(p.wake) != 1 {
 		t.Error("nobody looks")

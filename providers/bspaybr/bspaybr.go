@@ -85,6 +85,7 @@ var (
 	_ providers.Charger       = (*Client)(nil)
 	_ providers.StatusReader  = (*Client)(nil)
 	_ providers.HealthChecker = (*Client)(nil)
+	_ providers.CallbackNamer = (*Client)(nil)
 )
 
 // New returns an adapter. It sends nothing yet. The error is that of
@@ -131,6 +132,22 @@ func (c *Client) Caps() providers.Caps {
 // It is the same whenever it is asked for, as long as the callback key is.
 func (c *Client) Callback(charge string, attempt int) string {
 	return c.callback("charge", charge, attempt)
+}
+
+// CallbackName is the name of an attempt's callback address: see [CallbackName].
+func (c *Client) CallbackName(charge string, attempt int) string {
+	return CallbackName(callbackToken(c.Callback(charge, attempt)))
+}
+
+// CallbackName is the token of a callback address as webhooks are found by it: a hash,
+// because the token lets whoever has it speak about the attempt. It is empty for an
+// empty token.
+func CallbackName(token string) string {
+	if token == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(token))
+	return "callback:" + hex.EncodeToString(sum[:16])
 }
 
 func (c *Client) callback(kind, id string, attempt int) string {
@@ -224,7 +241,8 @@ func (c *Client) newQRCode(in providers.Intent) (url.Values, providers.Hidden, e
 }
 
 // GetCharge asks for a charge's status. An answer about another charge, or with
-// the callback address of another attempt, is a Security error.
+// the callback address of another attempt, is a Security error, and so is one without
+// an address where the Ref is Claimed.
 func (c *Client) GetCharge(ctx context.Context, ref providers.Ref) (providers.Charge, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
@@ -232,7 +250,8 @@ func (c *Client) GetCharge(ctx context.Context, ref providers.Ref) (providers.Ch
 	if err != nil {
 		return providers.Charge{}, err
 	}
-	if token := callbackToken(s.callback); ref.Charge != "" && token != "" && token != callbackToken(c.Callback(ref.Charge, ref.Attempt)) {
+	token := callbackToken(s.callback)
+	if ref.Charge != "" && (token != "" || ref.Claimed) && token != callbackToken(c.Callback(ref.Charge, ref.Attempt)) {
 		return providers.Charge{}, c.http.Fail(call, providers.Security, a, "wrong_callback", "the answer is about another attempt", nil)
 	}
 	if s.status == providers.StatusUncertain {

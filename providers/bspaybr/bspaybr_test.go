@@ -3,6 +3,7 @@ package bspaybr
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -176,6 +177,38 @@ func TestOrphan(t *testing.T) {
 		_, err = c.GetCharge(t.Context(), providers.Ref{Charge: in.ID, Attempt: 2, ProviderID: ch.ProviderID})
 		wantError(t, err, providers.Security, "wrong_callback")
 	})
+}
+
+// TestClaimed: what only a report says is believed with the attempt's own callback
+// address in the answer, and not without any.
+func TestClaimed(t *testing.T) {
+	address := ""
+	c, err := New(config(), providers.Memory(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"data":{"external_id":"r","status":"PAID","amount":"12.34","postback_url":%q}}`, address)
+	})), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := intent(1, 1234).ID
+	ref := providers.Ref{Charge: id, Attempt: 1, ProviderID: "r"}
+	if got, err := c.GetCharge(t.Context(), ref); err != nil || got.Status != providers.StatusPaid {
+		t.Errorf("an attempt that is known: %+v (%v)", got, err)
+	}
+	ref.Claimed = true
+	for _, other := range []string{"", "https://example.com/", c.Callback(id, 2)} {
+		address = other
+		got, err := c.GetCharge(t.Context(), ref)
+		if wantError(t, err, providers.Security, "wrong_callback"); got.Status != "" {
+			t.Errorf("%q: got %+v", other, got)
+		}
+	}
+	address = c.Callback(id, 1)
+	if got, err := c.GetCharge(t.Context(), ref); err != nil || got.Status != providers.StatusPaid || got.ProviderID != "r" {
+		t.Errorf("its own: %+v (%v)", got, err)
+	}
+	if name := c.CallbackName(id, 1); name != CallbackName(callbackToken(address)) || strings.Contains(name, callbackToken(address)) || name == c.CallbackName(id, 2) {
+		t.Errorf("the address is called %s", name)
+	}
 }
 
 // TestCreated reads answers to a create.
