@@ -212,7 +212,8 @@ type Payment struct {
 	TxID     string
 	Amount   money.Amount
 	At       time.Time
-	Returns  []Return // parts that went back
+	Returns  []Return // parts that went back, as far as the provider names them
+	Returned bool     // all of it went back
 	Digest   string
 }
 

@@ -176,9 +176,13 @@ func sum(returns []providers.Return) *money.Amount {
 
 // FromPayment makes a row of a payment that was found for an attempt.
 func FromPayment(k Key, p providers.Payment) Row {
+	status := providers.StatusPaid
+	if p.Returned {
+		status = providers.StatusRefunded
+	}
 	return Row{
 		Charge: k.Charge, Attempt: k.Attempt, ID: p.EndToEnd, Own: p.TxID, EndToEnd: p.EndToEnd,
-		Status: providers.StatusPaid, Amount: &p.Amount, Returned: sum(p.Returns), At: p.At,
+		Status: status, Amount: &p.Amount, Returned: returned(status, &p.Amount, sum(p.Returns)), At: p.At,
 	}
 }
 

@@ -266,7 +266,7 @@ func (t *Terminal) seek(l *live, a charge.Attempt) {
 // ends the charge if its time is over and none is left.
 func (t *Terminal) found(l *live, n int, payments []providers.Payment, ended charge.State) {
 	for i, p := range payments {
-		facts := l.charge.Received(l.charge.FromPayment(n, p), p.Returns, false)
+		facts := l.charge.Received(l.charge.FromPayment(n, p), p.Returns, p.Returned)
 		if len(facts) == 0 {
 			continue
 		}

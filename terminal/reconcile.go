@@ -350,7 +350,7 @@ func (t *Terminal) testify(l *live, got testimony, done func()) {
 		got.charge = nil
 	} else if len(got.payments) > 0 {
 		p := got.payments[0]
-		facts = l.charge.Received(l.charge.FromPayment(a.N, p), p.Returns, false)
+		facts = l.charge.Received(l.charge.FromPayment(a.N, p), p.Returns, p.Returned)
 		got.payments = got.payments[1:]
 	} else {
 		done()

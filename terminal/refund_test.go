@@ -3,6 +3,8 @@ package terminal_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -321,4 +323,108 @@ func TestReceiptOfARefund(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestStaticCodeThatWasReturned: a payment of a code made here that had gone back when it
+// was found is nobody's sale, whether the bank names the refunds or not.
+func TestStaticCodeThatWasReturned(t *testing.T) {
+	for name, p := range map[string]providers.Payment{
+		"named":   {Returns: []providers.Return{{ID: "B1", Amount: 1000}, {ID: "B2", Amount: 234}}, Returned: true},
+		"unnamed": {Returned: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			offline(t, hold(), func(r *rig, b *bank) {
+				b.set(providers.NotSent)
+				id := r.makeOffline()
+				p.EndToEnd, p.TxID, p.Amount, p.At, p.Digest = "E1", string(id), 1234, time.Now(), "d3"
+				b.mu.Lock()
+				b.received[string(id)] = []providers.Payment{p}
+				b.mu.Unlock()
+				b.set(0)
+				r.pass(10 * time.Minute)
+				if c := r.fold(id); c.State != charge.Refunded || !c.Late || c.RefundedSum != 1234 || len(c.Refunds) != max(len(p.Returns), 1) {
+					r.Errorf("%s, late %v, %s went back in %d", c.State, c.Late, c.RefundedSum, len(c.Refunds))
+				}
+				if slices.Contains(r.screen.states(), display.Paid) || r.count(terminal.ChargePaid) != 0 {
+					r.Errorf("the screen showed %v", r.screen.states())
+				}
+			})
+		})
+	}
+}
+
+// TestRefundHistories: whatever the hub and the provider tell of a payment, in whatever
+// order and however often, with restarts in between, the ledger's accounts are what the
+// charge's payments say and what went to suspense, and no more than was told.
+func TestRefundHistories(t *testing.T) {
+	for seed := range uint64(12) {
+		bubble(t, func(r *rig) {
+			rng := rand.New(rand.NewPCG(seed, 7))
+			r.edit = func(c *terminal.Config) {
+				c.Reconcile = terminal.Reconcile{Days: 3, Owner: "loja", Deadline: time.Hour}
+			}
+			r.restart(false)
+			id := r.paid()
+			var listed []providers.Return // by the bank: the sum of these is what has left
+			var sent money.Amount
+			told := map[string]terminal.Refund{}
+			odd := money.Amount(0)
+			for n := range 14 {
+				switch rng.IntN(4) {
+				case 0: // the bank gives a part back, of the hub's order or of somebody in its panel
+					if amount := money.Amount(1 + rng.IntN(500)); sent+amount <= 1234 {
+						sent += amount
+						listed = append(listed, providers.Return{ID: fmt.Sprint("R", n), Sent: fmt.Sprint("D", n), Amount: amount})
+						s := providers.StatusPaid
+						if sent == 1234 {
+							s = providers.StatusRefunded
+						}
+						r.route.returnsAs(s, slices.Clone(listed)...)
+					}
+				case 1: // the hub tells of one, perhaps under an id of its own
+					if len(listed) == 0 {
+						continue
+					}
+					x := listed[rng.IntN(len(listed))]
+					w := word(id, x.ID, x.Amount)
+					if w.Sent = x.Sent; rng.IntN(3) == 0 {
+						w.ID = "HUB" + x.ID
+					}
+					told[w.ID] = w
+					if _, err := r.term.Refund(r.Context(), w, mark(new(int))); err != nil {
+						r.Fatal(err)
+					}
+				case 2: // what was told comes again
+					for _, w := range told {
+						if what, err := r.term.Refund(r.Context(), w, mark(new(int))); err != nil || what != terminal.RefundKnown {
+							r.Fatalf("again: %s, %v", what, err)
+						}
+					}
+				case 3:
+					r.restart(rng.IntN(2) == 0)
+					r.pass(time.Hour + time.Duration(rng.IntN(10))*time.Minute)
+				}
+				if n == 10 { // one that cannot be
+					w := word(id, "ODD", 5000)
+					told[w.ID], odd = w, 5000
+					r.tell(w, terminal.RefundUnmatched)
+				}
+			}
+			if report, classes := r.compare(); report.Problem != "" || classes != "matched" && classes != "refunded" {
+				r.Errorf("seed %d: %s, %s", seed, classes, report.Problem)
+			}
+			c := r.fold(id)
+			if c.RefundedSum != sent {
+				r.Errorf("seed %d: %s went back here, %s at the bank: %+v", seed, c.RefundedSum, sent, c.Refunds)
+			}
+			want := map[ledger.Account]money.Amount{
+				ledger.PixClearing: 1234 - sent - odd, ledger.Sales: -1234, ledger.Refunds: sent, ledger.Suspense: odd,
+			}
+			for account, sum := range r.sums() {
+				if sum != want[account] {
+					r.Errorf("seed %d: %s has %s, want %s", seed, account, sum, want[account])
+				}
+			}
+		})
+	}
 }

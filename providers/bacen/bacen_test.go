@@ -280,6 +280,7 @@ func TestStates(t *testing.T) {
 		{"given back", "CONCLUIDA", pixOf(a, "10.00", `,"devolucoes":[{"valor":"10.00","status":"DEVOLVIDO"}]`), providers.StatusRefunded, 1000, a},
 		{"given back in part", "CONCLUIDA", pixOf(a, "10.00", `,"devolucoes":{"valor":"3.00","status":"DEVOLVIDO"}`), providers.StatusPaid, 1000, a},
 		{"giving back did not work", "CONCLUIDA", pixOf(a, "10.00", `,"devolucoes":[{"valor":"10.00","status":"NAO_REALIZADO"}]`), providers.StatusPaid, 1000, a},
+		{"given back in parts", "CONCLUIDA", pixOf(a, "10.00", `,"devolucoes":[{"id":"D1","rtrId":"`+b+`","valor":"3.00","status":"DEVOLVIDO"},{"id":"D2","valor":"6.00","status":"EM_PROCESSAMENTO"},{"id":"D3","rtrId":"x","valor":"7.00","status":"DEVOLVIDO"},{"id":"D1","rtrId":"`+b+`","valor":"3.00","status":"DEVOLVIDO"}]`), providers.StatusRefunded, 1000, a},
 		{"a word nobody knows", "LIQUIDADA", pixOf(a, "10.00", ""), providers.StatusUncertain, -1, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

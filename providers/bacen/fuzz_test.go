@@ -10,7 +10,7 @@ import (
 const sampleCob = `{"txid":"T00100000000000000000000011","revisao":0,"status":"CONCLUIDA","chave":"12345678000195","location":"pix.bank.example/qr/v2/7",` +
 	`"loc":{"id":1,"location":"pix.bank.example/qr/v2/7","tipoCob":"cob"},"calendario":{"criacao":"2026-01-01T00:00:00.000Z","expiracao":3600},` +
 	`"valor":{"original":"10.00","modalidadeAlteracao":0},"pixCopiaECola":"000201","pix":[{"endToEndId":"E00000000202601010001aaaaaaaaaaa",` +
-	`"txid":"T00100000000000000000000011","valor":"10.00","horario":"2026-01-01T00:01:00Z","devolucoes":[{"valor":"1.00","status":"DEVOLVIDO"}]}]}`
+	`"txid":"T00100000000000000000000011","valor":"10.00","horario":"2026-01-01T00:01:00Z","devolucoes":[{"id":"R1","rtrId":"D00000000202601010001aaaaaaaaaaa","valor":"0.50","status":"DEVOLVIDO"},{"valor":"1.00","status":"DEVOLVIDO"}]}]}`
 
 func FuzzCob(f *testing.F) {
 	for _, s := range []string{

@@ -1,6 +1,7 @@
 package bacen
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -80,6 +81,42 @@ func TestTransactions(t *testing.T) {
 			t.Error("half of a page passes for the list")
 		}
 	})
+}
+
+// What was given back is listed by its ids, once each; what is not done does not count, and
+// what contradicts itself is refused.
+func TestReturns(t *testing.T) {
+	d1, d2 := "D00000000202601010001aaaaaaaaaaa", "D00000000202601010002bbbbbbbbbbb"
+	for text, want := range map[string][]providers.Return{
+		``:     nil,
+		`null`: nil,
+		`[]`:   nil,
+		`{"id":"R1","rtrId":"` + d1 + `","valor":"1.00","status":"DEVOLVIDO"}`:                                                                        {{ID: "R1", Sent: d1, Amount: 100}},
+		`[{"id":"R1","valor":"1.00","status":"EM_PROCESSAMENTO"},{"id":"R2","valor":"1.00","status":"NAO_REALIZADO"}]`:                                nil,
+		`[{"id":"R1","rtrId":"` + d1 + `","valor":"1.00","status":"devolvido"},{"id":"R2","rtrId":"` + d2 + `","valor":"0.50","status":"DEVOLVIDO"}]`: {{ID: "R1", Sent: d1, Amount: 100}, {ID: "R2", Sent: d2, Amount: 50}},
+		`[{"id":"R1","valor":"1.00","status":"DEVOLVIDO"},{"id":"R1","valor":"1.00","status":"DEVOLVIDO"}]`:                                           {{ID: "R1", Amount: 100}},
+	} {
+		sum, got, err := returned([]byte(text))
+		var total money.Amount
+		for _, r := range want {
+			total += r.Amount
+		}
+		if err != nil || !slices.Equal(got, want) || sum != total {
+			t.Errorf("%s: %v, %v (%v); want %v", text, sum, got, err, want)
+		}
+	}
+	// Without an id it counts, and has no name.
+	if sum, got, err := returned([]byte(`[{"id":"R 1","valor":"1.00","status":"DEVOLVIDO"},{"valor":"1.00","status":"DEVOLVIDO"}]`)); err != nil || sum != 200 || got != nil {
+		t.Errorf("%v, %v (%v)", sum, got, err)
+	}
+	for _, bad := range []string{
+		`[{"id":"R1","valor":"1.00","status":"DEVOLVIDO"},{"id":"R1","valor":"2.00","status":"DEVOLVIDO"}]`, `[{"id":"R1","valor":"-1.00","status":"DEVOLVIDO"}]`,
+		`[{"id":"R1","status":"DEVOLVIDO"}]`, `[1]`, `"x"`, `[{"id":"R1","valor":"90000000000000000.00","status":"DEVOLVIDO"},{"id":"R2","valor":"90000000000000000.00","status":"DEVOLVIDO"}]`,
+	} {
+		if sum, got, err := returned([]byte(bad)); err == nil {
+			t.Errorf("took %s: %v, %v", bad, sum, got)
+		}
+	}
 }
 
 // What was given back whole says so; a row that cannot be read fails the list,

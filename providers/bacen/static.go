@@ -91,7 +91,7 @@ func (c *Client) search(ctx context.Context, txid string, w window, found map[st
 			return nil
 		}
 		found[pay.endToEnd] = providers.Payment{
-			EndToEnd: pay.endToEnd, TxID: pay.txid, Amount: pay.amount, At: pay.at, Returns: pay.returns, Digest: p.answer.Digest,
+			EndToEnd: pay.endToEnd, TxID: pay.txid, Amount: pay.amount, At: pay.at, Returns: pay.returns, Returned: pay.returned >= pay.amount, Digest: p.answer.Digest,
 		}
 		return nil
 	})
