@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,11 +20,35 @@ import (
 
 // mailbox is what terminals were told. It outlives the hubs that tell.
 type mailbox struct {
+	mu    sync.Mutex
 	words []wire.Payout
 	err   error
 }
 
+// fails sets the error of what is told from now on; nil: none.
+func (m *mailbox) fails(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.err = err
+}
+
+// told is what was told until now.
+func (m *mailbox) told() []wire.Payout {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.words)
+}
+
+// empty forgets it.
+func (m *mailbox) empty() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.words = nil
+}
+
 func (m *mailbox) Payout(_ context.Context, device string, p wire.Payout) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.err != nil {
 		return m.err
 	}
@@ -34,7 +59,7 @@ func (m *mailbox) Payout(_ context.Context, device string, p wire.Payout) error 
 
 // ids are the refunds that the terminal was told to be settled, each once.
 func (m *mailbox) ids() (ids []string) {
-	for _, w := range m.words {
+	for _, w := range m.told() {
 		if w.State == string(payout.Settled) && !slices.Contains(ids, w.Payout) {
 			ids = append(ids, w.Payout)
 		}
@@ -67,25 +92,26 @@ func TestTerminalsAreTold(t *testing.T) {
 		go func() { ended <- b.Run(ctx) }()
 		r := b.settle(t, 1)
 		synctest.Wait()
-		if len(box.words) != 0 {
-			t.Fatalf("told %+v", box.words)
+		if len(box.told()) != 0 {
+			t.Fatalf("told %+v", box.told())
 		}
-		box.err = nil
+		box.fails(nil)
 		time.Sleep(tellEvery)
 		synctest.Wait()
 		want := wire.Payout{
 			Claims: wire.Claims{Aud: "kiosk-1"}, Payout: string(r.ID), Kind: "refund", State: "settled", Cents: r.Amount, Charge: "C1",
 			EndToEnd: sold, Sent: "D" + sold[1:], By: "bia",
 		}
-		if len(box.words) != 1 || box.words[0] != want {
-			t.Errorf("told %+v, want %+v", box.words, want)
+		if told := box.told(); len(told) != 1 || told[0] != want {
+			t.Errorf("told %+v, want %+v", told, want)
 		}
 		b.must(t, sign(t, "bia", Statement{Do: Resolve, Payout: r.ID, State: payout.Returned, Document: "extrato", Reason: "seen"}))
 		synctest.Wait()
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if want.State, want.Sent = "returned", box.words[len(box.words)-1].Sent; len(box.words) != 2 || box.words[1] != want {
-			t.Errorf("told %+v, want %+v", box.words, want)
+		told := box.told()
+		if want.State, want.Sent = "returned", told[len(told)-1].Sent; len(told) != 2 || told[1] != want {
+			t.Errorf("told %+v, want %+v", told, want)
 		}
 		cancel()
 		if err := <-ended; err != nil {
@@ -121,13 +147,13 @@ func TestToldAgainAfterAKill(t *testing.T) {
 				}
 			}
 			live(true)
-			if len(box.words) != at {
-				t.Errorf("killed at commit %d: told %d times", at, len(box.words))
+			if len(box.told()) != at {
+				t.Errorf("killed at commit %d: told %d times", at, len(box.told()))
 			}
 			live(false)
 			live(false)
-			if len(box.words) != at+1 || len(box.ids()) != 1 {
-				t.Errorf("killed at commit %d: told %+v", at, box.words)
+			if len(box.told()) != at+1 || len(box.ids()) != 1 {
+				t.Errorf("killed at commit %d: told %+v", at, box.told())
 			}
 		})
 	}
@@ -181,25 +207,27 @@ func TestRemind(t *testing.T) {
 				go func() { ended <- b.Run(ctx) }()
 				first, second := b.settle(t, 1), b.settle(t, 2)
 				synctest.Wait()
+				w.disk.mu.Lock()
 				w.entry(ledger.Position{Epoch: 1, Seq: 3}, charge.RefundedFact{}.Kind(), charge.RefundedFact{Charge: "C1", ID: string(first.ID), Amount: first.Amount, EndToEnd: sold})
 				w.entry(ledger.Position{Epoch: 1, Seq: 4}, charge.KindLostRefund, charge.LostRefundFact{Of: "C1", ID: string(second.ID), Amount: second.Amount, EndToEnd: sold})
 				w.disk.rows["chain kiosk-1/0000000000000001"] = []byte(`{"epoch":1,"signed":{"epoch":1,"seq":4}}`)
+				w.disk.mu.Unlock()
 				time.Sleep(2 * tellEvery)
 				synctest.Wait()
-				box.words = nil
+				box.empty()
 				w.disk.mu.Lock()
 				test.after(w)
 				w.disk.mu.Unlock()
 				time.Sleep(2 * tellEvery)
 				synctest.Wait()
-				if got := box.ids(); len(got) != test.lacks || len(box.words) != test.lacks || test.lacks == 1 && got[0] != string(second.ID) {
-					t.Errorf("told %+v, want %d", box.words, test.lacks)
+				if got := box.ids(); len(got) != test.lacks || len(box.told()) != test.lacks || test.lacks == 1 && got[0] != string(second.ID) {
+					t.Errorf("told %+v, want %d", box.told(), test.lacks)
 				}
-				box.words = nil
+				box.empty()
 				time.Sleep(2 * tellEvery)
 				synctest.Wait()
-				if len(box.words) != 0 {
-					t.Errorf("told again: %+v", box.words)
+				if len(box.told()) != 0 {
+					t.Errorf("told again: %+v", box.told())
 				}
 				cancel()
 				if err := <-ended; err != nil {
@@ -223,7 +251,7 @@ func TestRevoked(t *testing.T) {
 	if _, err := get[bool](&memoryTx{rows: w.disk.rows}, tellKey("kiosk-1", r.ID)); !errors.Is(err, hub.ErrNotFound) {
 		t.Errorf("it is still to be told: %v", err)
 	}
-	box.err = hub.ErrOutcomeUnknown
+	box.fails(hub.ErrOutcomeUnknown)
 	if err := b.store.Update(t.Context(), func(tx hub.Tx) error { return put(tx, tellKey("kiosk-1", r.ID), true) }); err != nil {
 		t.Fatal(err)
 	}
