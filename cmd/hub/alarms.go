@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -38,8 +37,8 @@ func newAlarmsListCmd(g *globals, data *string) *cobra.Command {
 		Use:   "list",
 		Short: "List the open alarms",
 		Long: `List prints the open alarms, oldest first: number, when it happened last, level,
-terminal, kind, how often, and what it is about. With --all also those that
-somebody took care of.
+terminal, kind, how often, what happened, what to do, and what it is about. With
+--all also those that somebody took care of.
 
 With --json each is one line {"event":"alarm","id",…}.
 
@@ -60,13 +59,14 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 			if err != nil {
 				return err
 			}
-			return writeAlarms(g.stdout, list, asJSON)
+			return g.writeAlarms(list, asJSON)
 		})
 	}
 	return cmd
 }
 
-func writeAlarms(w io.Writer, list []hub.Alarm, asJSON bool) error {
+func (g *globals) writeAlarms(list []hub.Alarm, asJSON bool) error {
+	w := g.stdout
 	if asJSON {
 		type event struct {
 			Event string `json:"event"`
@@ -79,7 +79,7 @@ func writeAlarms(w io.Writer, list []hub.Alarm, asJSON bool) error {
 		return encodeAll(w, events)
 	}
 	if len(list) == 0 {
-		_, err := fmt.Fprintln(w, "no alarms")
+		_, err := fmt.Fprintln(w, g.say("no alarms"))
 		return err
 	}
 	for _, a := range list {
@@ -89,10 +89,14 @@ func writeAlarms(w io.Writer, list []hub.Alarm, asJSON bool) error {
 		}
 		acked := ""
 		if !a.Acked.IsZero() {
-			acked = fmt.Sprintf("  taken care of by %s at %s\n", a.By, a.Acked.Format(time.RFC3339))
+			acked = fmt.Sprintf("  "+g.say("taken care of by %s at %s")+"\n", a.By, a.Acked.Format(time.RFC3339))
 		}
-		_, err := fmt.Fprintf(w, "%d  %s  %s  %s  %s  x%d\n  %s\n  %s\n%s",
-			a.ID, a.Last.Format(time.RFC3339), a.Level, a.Device, a.Kind, a.Count, a.Text, cmp.Or(strings.Join(detail, " "), "-"), acked)
+		advice := g.advise(a)
+		if advice.remedy != "" {
+			advice.remedy = "  " + g.say("do: ") + advice.remedy + "\n"
+		}
+		_, err := fmt.Fprintf(w, "%d  %s  %s  %s  %s  x%d\n  %s\n%s  %s\n%s",
+			a.ID, a.Last.Format(time.RFC3339), g.say(string(a.Level)), a.Device, a.Kind, a.Count, advice.what, advice.remedy, cmp.Or(strings.Join(detail, " "), "-"), acked)
 		if err != nil {
 			return err
 		}

@@ -101,13 +101,14 @@ func socketPath(data string) string { return filepath.Join(data, "control.sock")
 // maxSocketPath is the longest path of a socket that Linux knows, in bytes.
 const maxSocketPath = 107
 
-// On the socket: the command line, and what the command is to read, as one line of
-// JSON, then lines with what the command writes, and the exit code in the last. Whoever may open the socket may
+// On the socket: the command line, what the command is to read, and the language, as
+// one line of JSON, then lines with what the command writes, and the exit code in the last. Whoever may open the socket may
 // do everything; it is the hub's user's alone (mode 0600).
 type (
 	order struct {
-		Args []string `json:"args"`
-		In   []byte   `json:"in,omitempty"`
+		Args   []string `json:"args"`
+		In     []byte   `json:"in,omitempty"`
+		Locale string   `json:"locale,omitempty"`
 	}
 	answer struct {
 		Out  []byte `json:"out,omitempty"`
@@ -138,7 +139,7 @@ func (g *globals) handOver(ctx context.Context, data string) error {
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	if err := json.NewEncoder(conn).Encode(order{g.args, g.in}); err != nil {
+	if err := json.NewEncoder(conn).Encode(order{g.args, g.in, g.locale}); err != nil {
 		return fmt.Errorf("reach the running hub: %w", err)
 	}
 	for in := json.NewDecoder(conn); ; {
@@ -225,7 +226,7 @@ func (c *control) serve(ctx context.Context, conn net.Conn) {
 	})
 	out := &frames{conn: conn, out: json.NewEncoder(conn)}
 	own := *c.desk
-	code := run(ctx, &globals{stdout: stream(out.stdout), stderr: stream(out.stderr), args: o.Args, in: o.In, desk: &own})
+	code := run(ctx, &globals{stdout: stream(out.stdout), stderr: stream(out.stderr), args: o.Args, in: o.In, desk: &own, locale: o.Locale})
 	level := slog.LevelDebug
 	if own.decided {
 		level = slog.LevelInfo

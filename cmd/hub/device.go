@@ -366,7 +366,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 			case asJSON:
 				return encodeAll(g.stdout, list)
 			}
-			return tabulate(g.stdout, list)
+			return g.tabulate(list)
 		})
 	}
 	return cmd
@@ -383,24 +383,24 @@ func encodeAll[T any](w io.Writer, all []T) error {
 	return nil
 }
 
-func tabulate(w io.Writer, list []deviceInfo) error {
-	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(out, "DEVICE\tTENANT/SITE\tSTATE\tONLINE\tHEAD\tSIGNED\tENTRIES\tWAITING\tALARMS")
+func (g *globals) tabulate(list []deviceInfo) error {
+	out := tabwriter.NewWriter(g.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(out, g.say("DEVICE\tTENANT/SITE\tSTATE\tONLINE\tHEAD\tSIGNED\tENTRIES\tWAITING\tALARMS"))
 	for _, d := range list {
 		fmt.Fprintf(out, "%s\t%s/%s\t%s\t%s\t%v\t%v\t%d\t%d\t%d\n",
-			d.Device, d.Tenant, d.Site, d.stateWord(), online(d.Presence), d.Head, d.Signed, d.Entries, d.Waiting, d.Alarms)
+			d.Device, d.Tenant, d.Site, d.stateWord(g.say), g.say(online(d.Presence)), d.Head, d.Signed, d.Entries, d.Waiting, d.Alarms)
 	}
 	return out.Flush()
 }
 
-func (d deviceInfo) stateWord() string {
+func (d deviceInfo) stateWord(say func(string) string) string {
 	switch {
 	case d.Fork != nil:
-		return fmt.Sprintf("%s at %v", d.State, d.Fork.At)
+		return fmt.Sprintf("%s %v", say(d.State), d.Fork.At)
 	case d.Asked != 0:
-		return fmt.Sprintf("%s %d", d.State, d.Asked)
+		return fmt.Sprintf("%s %d", say(d.State), d.Asked)
 	}
-	return d.State
+	return say(d.State)
 }
 
 func online(p *hub.Presence) string {
@@ -438,7 +438,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 			case asJSON:
 				return json.NewEncoder(g.stdout).Encode(info)
 			}
-			return info.write(g.stdout)
+			return g.writeDevice(info)
 		})
 	}
 	return cmd
@@ -466,35 +466,42 @@ func (d *desk) detail(ctx context.Context, name string) (info deviceInfo, err er
 	return info, err
 }
 
-func (d deviceInfo) write(w io.Writer) error {
-	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(out, "device\t%s\ntenant/site\t%s/%s\nkey\t%s\nstate\t%s\n", d.Device, d.Tenant, d.Site, d.Key, d.stateWord())
+func (g *globals) writeDevice(d deviceInfo) error {
+	out := tabwriter.NewWriter(g.stdout, 0, 0, 2, ' ', 0)
+	row := func(name, format string, a ...any) {
+		fmt.Fprintf(out, "%s\t%s\n", g.say(name), fmt.Sprintf(g.say(format), a...)) // Flush returns its error
+	}
+	row("device", "%s", d.Device)
+	row("tenant/site", "%s/%s", d.Tenant, d.Site)
+	row("key", "%s", d.Key)
+	row("state", "%s", d.stateWord(g.say))
 	if f := d.Fork; f != nil {
-		fmt.Fprintf(out, "fork\tat %v since %s: the hub holds %v, the terminal sent %v\n", f.At, f.Since.Format(time.RFC3339), f.Have, f.Got)
+		row("fork", "at %v since %s: the hub holds %v, the terminal sent %v", f.At, f.Since.Format(time.RFC3339), f.Have, f.Got)
 	}
 	if p := d.Presence; p != nil {
-		fmt.Fprintf(out, "online\t%s since %s\nseen\t%s\nversion\t%s\n", online(p), p.Since.Format(time.RFC3339), p.Seen.Format(time.RFC3339), p.Version)
-	}
-	if p := d.Presence; p != nil {
+		row("online", "%s since %s", g.say(online(p)), p.Since.Format(time.RFC3339))
+		row("seen", "%s", p.Seen.Format(time.RFC3339))
+		row("version", "%s", p.Version)
 		for _, name := range slices.Sorted(maps.Keys(p.Counters)) {
-			fmt.Fprintf(out, "counter\t%s %d\n", name, p.Counters[name])
+			row("counter", "%s %d", name, p.Counters[name])
 		}
 		for _, name := range slices.Sorted(maps.Keys(p.Gauges)) {
-			fmt.Fprintf(out, "gauge\t%s %d\n", name, p.Gauges[name])
+			row("gauge", "%s %d", name, p.Gauges[name])
 		}
 	}
-	fmt.Fprintf(out, "messages\t%d waiting\nalarms\t%d open\n", d.Waiting, d.Alarms)
+	row("messages", "%d waiting", d.Waiting)
+	row("alarms", "%d open", d.Alarms)
 	for _, c := range d.Chains {
-		fmt.Fprintf(out, "epoch %d\t%d entries, %d bytes, up to %v, signed up to %v\n", c.Epoch, c.Entries, c.Bytes, c.Head.Position, c.Signed)
+		row("epoch", "%d: %d entries, %d bytes, up to %v, signed up to %v", c.Epoch, c.Entries, c.Bytes, c.Head.Position, c.Signed)
 		for _, gap := range c.Gaps {
-			fmt.Fprintf(out, "\tlost: after %v up to %v\n", gap.After.Position, gap.Resume.Position)
+			row("", "lost: after %v up to %v", gap.After.Position, gap.Resume.Position)
 		}
 		for _, branch := range c.Aside {
-			fmt.Fprintf(out, "\tset aside: %s\n", branch)
+			row("", "set aside: %s", branch)
 		}
 	}
 	for _, q := range d.Suspect {
-		fmt.Fprintf(out, "quarantined\t%v since %s: %s\n", q.At, q.Since.Format(time.RFC3339), q.Reason)
+		row("quarantined", "%v since %s: %s", q.At, q.Since.Format(time.RFC3339), q.Reason)
 	}
 	return out.Flush()
 }

@@ -11,6 +11,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -26,6 +27,7 @@ type globals struct {
 	args           []string // the command line, without the program's name
 	in             []byte   // what a command reads that is handed over with it
 	desk           *desk    // the running hub's; nil in a process of its own
+	locale         string   // of what operators read; English unless it is localePT
 }
 
 // usageError marks wrong usage or configuration: exit code 2.
@@ -51,6 +53,13 @@ machine and as the hub's user.
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.PersistentFlags().StringVar(&g.locale, "locale", g.locale, "language of tables and alarms, pt-BR or en: Portuguese unless the environment is English")
+	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		if g.locale != "" && g.locale != localePT && g.locale != localeEN {
+			return usageError{fmt.Errorf("--locale %q: write pt-BR or en", g.locale)}
+		}
+		return nil
+	}
 	root.SetIn(strings.NewReader(""))
 	root.SetOut(g.stdout)
 	root.SetErr(g.stderr)
@@ -71,7 +80,7 @@ func run(ctx context.Context, g *globals) int {
 
 func main() {
 	ctx, stop := cli.Interruptible()
-	code := run(ctx, &globals{stdout: os.Stdout, stderr: os.Stderr, args: os.Args[1:]})
+	code := run(ctx, &globals{stdout: os.Stdout, stderr: os.Stderr, args: os.Args[1:], locale: envLocale()})
 	stop()
 	os.Exit(code)
 }

@@ -214,6 +214,7 @@ func programs(t *testing.T) (agent, hub string) {
 }
 
 func TestMain(m *testing.M) {
+	os.Setenv("LC_ALL", "en_US.UTF-8") // of the programs that tests start
 	code := m.Run()
 	if buildDir != "" {
 		os.RemoveAll(buildDir)

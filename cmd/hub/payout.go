@@ -133,7 +133,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 		if err != nil {
 			return err
 		}
-		return writePayout(g.stdout, r, asJSON)
+		return g.writePayout(r, asJSON)
 	}
 	return cmd
 }
@@ -371,14 +371,14 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 				}
 				return encodeAll(g.stdout, events)
 			case len(list) == 0:
-				_, err := fmt.Fprintf(g.stdout, "no %ss\n", kind)
+				_, err := fmt.Fprintln(g.stdout, g.say("no "+string(kind)+"s"))
 				return err
 			}
 			out := tabwriter.NewWriter(g.stdout, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(out, "ID\tMADE\tPROVIDER\tAMOUNT\tSTATE\tPROPOSED BY\tAPPROVED BY")
+			fmt.Fprintln(out, g.say("ID\tMADE\tPROVIDER\tAMOUNT\tSTATE\tPROPOSED BY\tAPPROVED BY"))
 			for _, r := range list {
-				fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\t%s\t%s of %d\n", r.ID, r.Made.Format(time.RFC3339), r.Route, r.Amount, stateOf(r), r.By,
-					cmp.Or(strings.Join(r.ApprovedBy, ", "), "nobody"), r.Approvers)
+				fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\t"+g.say("%s of %d")+"\n", r.ID, r.Made.Format(time.RFC3339), r.Route, r.Amount, g.stateOf(r), r.By,
+					cmp.Or(strings.Join(r.ApprovedBy, ", "), g.say("nobody")), r.Approvers)
 			}
 			return out.Flush()
 		})
@@ -387,13 +387,13 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 }
 
 // stateOf is a payout's state for people.
-func stateOf(r payouts.Record) string {
-	s := string(r.State)
+func (g *globals) stateOf(r payouts.Record) string {
+	s := g.say(string(r.State))
 	switch {
 	case r.Manual && r.State == payout.Unknown:
-		s = "ticket"
+		s = g.say("ticket")
 	case r.Odd:
-		s += " (contradicted)"
+		s += " " + g.say("(contradicted)")
 	}
 	return s
 }
@@ -447,11 +447,14 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 			}
 			if erased {
 				to = "erased"
+				if !asJSON {
+					to = g.say(to)
+				}
 			}
 			if asJSON {
 				return writeShown(g.stdout, r, to, history)
 			}
-			return printShown(g.stdout, r, to, history)
+			return g.printShown(r, to, history)
 		})
 	}
 	return cmd
@@ -462,11 +465,11 @@ type payoutEvent struct {
 	payouts.Record
 }
 
-func writePayout(w io.Writer, r payouts.Record, asJSON bool) error {
+func (g *globals) writePayout(r payouts.Record, asJSON bool) error {
 	if asJSON {
-		return json.NewEncoder(w).Encode(payoutEvent{"payout", r})
+		return json.NewEncoder(g.stdout).Encode(payoutEvent{"payout", r})
 	}
-	_, err := fmt.Fprintf(w, "%s  %s  %s  %s\ndigest %s\n", r.ID, r.Route, r.Amount, stateOf(r), r.Digest)
+	_, err := fmt.Fprintf(g.stdout, "%s  %s  %s  %s\n%s %s\n", r.ID, r.Route, r.Amount, g.stateOf(r), g.say("digest"), r.Digest)
 	return err
 }
 
@@ -490,10 +493,10 @@ func writeShown(w io.Writer, r payouts.Record, to string, history []payouts.Entr
 	return encodeAll(w, facts)
 }
 
-func printShown(w io.Writer, r payouts.Record, to string, history []payouts.Entry) error {
+func (g *globals) printShown(r payouts.Record, to string, history []payouts.Entry) error {
 	rows := [][2]string{
 		{"id", string(r.ID)},
-		{"state", stateOf(r)},
+		{"state", g.stateOf(r)},
 		{"amount", r.Amount.String()},
 		{"provider", r.Route},
 		{"merchant", r.Merchant},
@@ -509,10 +512,10 @@ func printShown(w io.Writer, r payouts.Record, to string, history []payouts.Entr
 		{"end-to-end id", r.Paid},
 		{"reason", r.Reason},
 	}
-	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	out := tabwriter.NewWriter(g.stdout, 0, 0, 2, ' ', 0)
 	for _, row := range rows {
 		if row[1] != "" {
-			fmt.Fprintf(out, "%s\t%s\n", row[0], row[1])
+			fmt.Fprintf(out, "%s\t%s\n", g.say(row[0]), row[1])
 		}
 	}
 	for _, e := range history {
@@ -553,7 +556,7 @@ Exit codes: 0 in order, 1 broken, 2 wrong usage.`,
 					payouts.Report
 				}{"payouts_verified", report})
 			}
-			_, err = fmt.Fprintf(g.stdout, "in order: %d payouts and refunds, %d facts, head %s\n", report.Payouts, report.Entries, cmp.Or(report.Head, "-"))
+			_, err = fmt.Fprintf(g.stdout, g.say("in order: %d payouts and refunds, %d facts, head %s")+"\n", report.Payouts, report.Entries, cmp.Or(report.Head, "-"))
 			return err
 		})
 	}

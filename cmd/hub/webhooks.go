@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -85,13 +84,14 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 			if err != nil {
 				return err
 			}
-			return writeWebhooks(g.stdout, list, asJSON)
+			return g.writeWebhooks(list, asJSON)
 		})
 	}
 	return cmd
 }
 
-func writeWebhooks(w io.Writer, list []hub.WebhookRecord, asJSON bool) error {
+func (g *globals) writeWebhooks(list []hub.WebhookRecord, asJSON bool) error {
+	w := g.stdout
 	if asJSON {
 		type event struct {
 			Event string `json:"event"`
@@ -104,14 +104,14 @@ func writeWebhooks(w io.Writer, list []hub.WebhookRecord, asJSON bool) error {
 		return encodeAll(w, events)
 	}
 	if len(list) == 0 {
-		_, err := fmt.Fprintln(w, "no webhooks")
+		_, err := fmt.Fprintln(w, g.say("no webhooks"))
 		return err
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "NUMBER\tRECEIVED\tSOURCE\tEVENT\tSTATE\tTERMINAL\tCHARGE OR PAYOUT") // Flush returns its error
+	fmt.Fprintln(t, g.say("NUMBER\tRECEIVED\tSOURCE\tEVENT\tSTATE\tTERMINAL\tCHARGE OR PAYOUT")) // Flush returns its error
 	for _, r := range list {
 		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n",
-			r.N, r.At.Format(time.RFC3339), r.Source, r.Kind, r.State, cmp.Or(r.Device, "-"), cmp.Or(r.Charge, r.Payout, "-"))
+			r.N, r.At.Format(time.RFC3339), r.Source, r.Kind, g.say(string(r.State)), cmp.Or(r.Device, "-"), cmp.Or(r.Charge, r.Payout, "-"))
 	}
 	return t.Flush()
 }
@@ -160,10 +160,23 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 				told = string(line.Message.State)
 			}
 			r := line.WebhookRecord
-			_, err = fmt.Fprintf(g.stdout, "webhook   %d\nreceived  %s\nsource    %s\nevent     %s\nsubject   %s\nbody      SHA-256 %s\nstate     %s\nterminal  %s\ncharge    %s\npayout    %s\ntold      %s\n",
-				r.N, r.At.Format(time.RFC3339), r.Source, r.Kind, cmp.Or(strings.Join(r.Names, " "), "-"), r.Digest, r.State,
-				cmp.Or(r.Device, "-"), cmp.Or(r.Charge, "-"), cmp.Or(r.Payout, "-"), told)
-			return err
+			out := tabwriter.NewWriter(g.stdout, 0, 0, 2, ' ', 0)
+			for _, row := range [][2]string{
+				{"webhook", fmt.Sprint(r.N)},
+				{"received", r.At.Format(time.RFC3339)},
+				{"source", r.Source},
+				{"event", r.Kind},
+				{"subject", cmp.Or(strings.Join(r.Names, " "), "-")},
+				{"body", "SHA-256 " + r.Digest},
+				{"state", g.say(string(r.State))},
+				{"terminal", cmp.Or(r.Device, "-")},
+				{"charge", cmp.Or(r.Charge, "-")},
+				{"payout", cmp.Or(r.Payout, "-")},
+				{"told", g.say(told)},
+			} {
+				fmt.Fprintf(out, "%s\t%s\n", g.say(row[0]), row[1])
+			}
+			return out.Flush()
 		})
 	}
 	return cmd
