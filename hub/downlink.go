@@ -354,8 +354,12 @@ func (w *work) result(d *deviceWork, r wire.Res) error {
 		w.after = append(w.after, func() { w.h.schedule.again(d.Name, r.JTI, w.now.Add(retries[2])) })
 		return nil
 	}
+	text := "the device refuses a message of type " + m.typ()
+	if m.Payout != nil && (r.Code == wire.CodeUnknown || r.Code == wire.CodeMismatch) {
+		text = "what was given back does not fit the device's ledger: it is in suspense there, with a ticket"
+	}
 	err = w.alarm(Alarm{
-		Device: d.Name, Kind: AlarmRefused, Subject: m.ref(), Level: wire.LevelWarn, Text: "the device refuses a message of type " + m.typ(),
+		Device: d.Name, Kind: AlarmRefused, Subject: m.ref(), Level: wire.LevelWarn, Text: text,
 		Detail: map[string]string{"code": string(r.Code), "detail": r.Detail, "ref": m.ref()},
 	}, false)
 	return errors.Join(err, w.end(m, Refused, &r))

@@ -81,12 +81,14 @@ func (r *refundRig) settled(id string) {
 	eventually(r.t, "the refund is settled", func() bool { return one(r.t, r.data, "refund", "show", id).State == "settled" })
 }
 
-// shown is the charge as the terminal's own API shows it; zero while it does not answer.
-func (r *refundRig) shown() (c struct {
+// shownCharge is a charge as the terminal's own API shows it.
+type shownCharge struct {
 	State    string
 	Refunded int
-},
-) {
+}
+
+// shown is zero while the terminal does not answer.
+func (r *refundRig) shown() (c shownCharge) {
 	r.t.Helper()
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(r.home, "control.sock"))
@@ -108,14 +110,16 @@ func (r *refundRig) becomes(state string, refunded int) {
 	})
 }
 
+type total struct{ Count, Sum int }
+
 // closing is the line of the running day, as the terminal's command prints it.
-func (r *refundRig) closing() (refunded, unmatched struct{ Count, Sum int }) {
+func (r *refundRig) closing() (refunded, unmatched total) {
 	r.t.Helper()
 	out, err := r.command(r.agentBin, "closing", "x", "--data", r.home, "--json")
 	var x struct {
 		Lines []struct {
-			Refunded  struct{ Count, Sum int }
-			Unmatched struct{ Count, Sum int } `json:"refund_unmatched"`
+			Refunded  total
+			Unmatched total `json:"refund_unmatched"`
 		}
 	}
 	if err := json.Unmarshal([]byte(out), &x); err != nil {

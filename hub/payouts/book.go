@@ -397,6 +397,11 @@ func (b *Book) propose(tx hub.Tx, s Statement, signed string, paid payment) (Rec
 		if earlier, err = refundsOf(tx, s.EndToEnd); err != nil {
 			return Record{}, err
 		}
+		elsewhere, err := paid.elsewhere(earlier)
+		if err != nil {
+			return Record{}, err
+		}
+		paid.amount -= min(elsewhere, paid.amount)
 	case a == nil:
 		return Record{}, fmt.Errorf("%w: no route %q; there are: %s", payout.ErrIntent, s.Route, b.routeNames())
 	case a.Sender == nil:

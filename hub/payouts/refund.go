@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/ssg-safe/agent/charge"
 	"github.com/ssg-safe/agent/hub"
@@ -21,6 +22,28 @@ var ErrUnproved = errors.New("the payment is not proved")
 type payment struct {
 	amount          money.Amount
 	merchant, route string
+	// back are the refunds of it that the terminal's ledger tells of, by their ids.
+	back map[string]charge.RefundedFact
+}
+
+// elsewhere is how much of the payment went back, as the terminal's ledger tells, by
+// others than the hub: in the bank's panel, or at its payer's complaint.
+func (p payment) elsewhere(ours []payout.Payout) (sum money.Amount, err error) {
+	for id, f := range p.back {
+		own := slices.ContainsFunc(ours, func(r payout.Payout) bool {
+			return string(r.ID) == id || f.Sent != "" && f.Sent == r.Paid
+		})
+		switch {
+		case !own:
+			sum, err = sum.Add(f.Amount)
+		default: // it names a part of what was told of without a name
+			sum, err = sum.Sub(f.Booked)
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	return max(sum, 0), nil
 }
 
 // paidBy finds a payment in the terminal's ledger, as far as the terminal has signed
@@ -37,7 +60,7 @@ func paidBy(tx hub.Tx, s Statement) (payment, error) {
 	for _, c := range chains {
 		signed[c.Epoch] = c.Signed
 	}
-	var paid payment
+	paid := payment{back: map[string]charge.RefundedFact{}}
 	var first string // the route that the charge began at
 	for e, err := range tx.Entries(s.Device, ledger.Position{}) {
 		if err != nil {
@@ -61,6 +84,10 @@ func paidBy(tx hub.Tx, s Statement) (payment, error) {
 			paid.merchant, first = f.Merchant, f.Route
 		case charge.PaidFact:
 			amount, evidence = f.Amount, f.Evidence
+		case charge.RefundedFact:
+			if f.EndToEnd == s.EndToEnd && !signed[e.Epoch].Before(e.Position) {
+				paid.back[f.ID] = f
+			}
 		case charge.ExtraPaymentFact:
 			amount, evidence = f.Amount, f.Evidence
 		case charge.MismatchFact:

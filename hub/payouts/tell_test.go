@@ -1,6 +1,7 @@
 package payouts
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"github.com/ssg-safe/agent/fleet/wire"
 	"github.com/ssg-safe/agent/hub"
 	"github.com/ssg-safe/agent/ledger"
+	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/payout"
 )
 
@@ -258,4 +260,51 @@ func TestRevoked(t *testing.T) {
 	if err := b.tellAll(t.Context()); !errors.Is(err, hub.ErrOutcomeUnknown) {
 		t.Errorf("a commit of unknown outcome: %v", err)
 	}
+}
+
+// TestRefundedElsewhere: what the terminal's ledger says went back by another way leaves no
+// room for a refund of the same money; what the hub itself gave back counts once.
+func TestRefundedElsewhere(t *testing.T) {
+	ours := []payout.Payout{{Intent: payout.Intent{ID: idOf(1)}, Paid: "D1"}}
+	fact := func(id, sent string, amount, booked money.Amount) charge.RefundedFact {
+		return charge.RefundedFact{ID: id, Sent: sent, Amount: amount, Booked: booked}
+	}
+	for name, test := range map[string]struct {
+		back []charge.RefundedFact
+		want money.Amount
+	}{
+		"nothing":                          {nil, 0},
+		"the hub's":                        {[]charge.RefundedFact{fact(string(idOf(1)), "", 40, 0)}, 0},
+		"the hub's, by what was sent":      {[]charge.RefundedFact{fact("panel", "D1", 40, 0)}, 0},
+		"another":                          {[]charge.RefundedFact{fact("panel", "D2", 40, 0), fact(string(idOf(1)), "D1", 30, 0)}, 40},
+		"unnamed, of which the hub's is":   {[]charge.RefundedFact{fact("unnamed1", "", 100, 0), fact(string(idOf(1)), "D1", 30, 30)}, 70},
+		"unnamed, and all of it the hub's": {[]charge.RefundedFact{fact("unnamed1", "", 30, 0), fact(string(idOf(1)), "D1", 30, 30)}, 0},
+	} {
+		p := payment{back: map[string]charge.RefundedFact{}}
+		for _, f := range test.back {
+			p.back[f.ID] = f
+		}
+		if got, err := p.elsewhere(ours); err != nil || got != test.want {
+			t.Errorf("%s: %s, %v; want %s", name, got, err, test.want)
+		}
+	}
+
+	w := newWorld(t, nil, "")
+	w.sold("C1", sold, 200)
+	b := must(Open(t.Context(), Options{Routes: []Route{bankAccount()}, Operators: operators("ana", "bia"), Store: &process{disk: w.disk}}))
+	w.entry(ledger.Position{Epoch: 1, Seq: 3}, charge.RefundedFact{}.Kind(), charge.RefundedFact{Charge: "C1", ID: "panel", Amount: 150, EndToEnd: sold})
+	w.evidence(`{"source":"provider","route":"banco","attempt":1,"end_to_end":"` + sold + `","digest":"aa"}`)
+	if r := b.must(t, sign(t, "ana", func() Statement { s := refundOf(1, "conta"); s.Amount = 50; return s }())); r.State != payout.Proposed {
+		t.Errorf("hearsay takes room: %s", r.State)
+	}
+	w.disk.rows["chain kiosk-1/0000000000000001"] = []byte(`{"epoch":1,"signed":{"epoch":1,"seq":3}}`)
+	if _, err := b.Do(t.Context(), sign(t, "ana", func() Statement { s := refundOf(2, "conta"); s.Amount = 1; return s }())); !errors.Is(err, payout.ErrRoom) {
+		t.Errorf("150 of 200 went back, 50 are proposed, and one more is: %v", err)
+	}
+}
+
+// evidence puts evidence into the newest entry.
+func (w *world) evidence(text string) {
+	e := &w.disk.entries[len(w.disk.entries)-1]
+	e.Bytes = bytes.Replace(e.Bytes, []byte(`"evidence":null`), []byte(`"evidence":`+text), 1)
 }
