@@ -168,6 +168,32 @@ func TestRefusals(t *testing.T) {
 }
 
 // TestAuditNotices damages a good queue behind the package's back.
+// Whatever an operation id holds, it goes with its job.
+func TestRemoveOddOperations(t *testing.T) {
+	s := storetest.Run(t, options(t))
+	for _, op := range []string{
+		"charge/T1/slip", `"`, `\`, `a\`, `a","op":"b`, `,"op":"`, "<&>", "São", "\x00", "line\nline", "\u2028",
+	} {
+		err := do(t, s, func(tx *bbolt.Tx) error {
+			j, err := queue.Put(tx, job(op))
+			if err != nil {
+				return err
+			}
+			if err := queue.Remove(tx, j.ID); err != nil {
+				return err
+			}
+			if err := queue.Audit(tx); err != nil {
+				return err
+			}
+			_, err = queue.Put(tx, job(op))
+			return err
+		})
+		if err != nil {
+			t.Errorf("%q: %v", op, err)
+		}
+	}
+}
+
 func TestAuditNotices(t *testing.T) {
 	key := func(id uint64) []byte { return binary.BigEndian.AppendUint64(nil, id) }
 	sealed := func(id uint64, text string) []byte { return store.Seal(key(id), []byte(text)) }
