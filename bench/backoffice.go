@@ -109,3 +109,4 @@ func (deaf) Charge(context.Context, wire.ChargeRequest, fleet.Include) (string, 
 func (deaf) Payout(context.Context, wire.Payout, fleet.Include) error { return fleet.ErrNotOurs }
 func (deaf) Open() []string                                           { return nil }
 func (deaf) Hint(string)                                              {}
+func (deaf) Offers() ([]fleet.Offer, error)                           { return nil, nil }

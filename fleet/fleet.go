@@ -64,9 +64,21 @@ type Handler interface {
 	// hub about each: every 5 s in its first 10 minutes, then every 5 minutes. It
 	// must not block.
 	Open() []string
+	// Offers lists the proposals that the hub has not said that it has. The link sends
+	// each as soon as the hub holds its entry, every 5 s in the first 10 minutes, then
+	// every 5 minutes, until it is not in the list any more. It may read the store, and
+	// waits for nothing else.
+	Offers() ([]Offer, error)
 	// Hint says that somebody without authority mentioned the charge as settled:
 	// ask the provider. It must not block, and ignores what it does not know.
 	Hint(charge string)
+}
+
+// Offer is a proposal whose details the hub has to be given.
+type Offer struct {
+	ID     string
+	At     ledger.Position // of its entry
+	Sealed []byte          // none in a refund
 }
 
 // Clock is the terminal's clock, as device.Clock.
@@ -184,7 +196,7 @@ type Link struct {
 	log     *slog.Logger
 	counts  counters
 
-	wake    chan struct{} // capacity 1: entries, events, results or open charges
+	wake    chan struct{} // capacity 1: entries, events, results, open charges or offers
 	events  mailbox[wire.Evt]
 	results mailbox[wire.Res]
 
@@ -292,7 +304,7 @@ func parseBroker(text string) (broker, error) {
 	return broker{text: text, addr: u.Host, host: u.Hostname(), secure: u.Scheme == "ssl"}, nil
 }
 
-// Wake says that there may be new entries or open charges. It never blocks.
+// Wake says that there may be new entries, open charges or offers. It never blocks.
 func (l *Link) Wake() {
 	select {
 	case l.wake <- struct{}{}:

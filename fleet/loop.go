@@ -54,6 +54,7 @@ func (s *session) loop(ctx context.Context) error {
 		case <-s.guard.progress:
 		case news := <-s.acks:
 			s.heard(time.Now(), news)
+			s.offerAt = now // the hub may hold the entry of one now
 		case <-s.greet:
 			s.hello = true
 		case err := <-s.l.cursor.done:
@@ -62,6 +63,7 @@ func (s *session) loop(ctx context.Context) error {
 			if s.askAt.IsZero() {
 				s.askAt = now
 			}
+			s.offerAt = now
 		case <-timer.C:
 		}
 	}
@@ -78,7 +80,7 @@ func (s *session) up() {
 	})
 	l.events.rewind()
 	l.results.rewind()
-	s.askAt, s.teleAt = now, now
+	s.askAt, s.offerAt, s.teleAt = now, now, now
 	if l.hub() {
 		s.stateAt, s.hello = now, true
 		l.out.begin(now, l.cursor.best().Position)
@@ -135,7 +137,7 @@ func (s *session) work(now time.Time) error {
 	if s.l.out.ask(now) {
 		s.hello = true
 	}
-	for _, step := range []func(time.Time) (bool, error){s.sendState, s.sendHello, s.sendResult, s.sendAsk, s.sendEvent, s.sendBatch, s.sendTelemetry} {
+	for _, step := range []func(time.Time) (bool, error){s.sendState, s.sendHello, s.sendResult, s.sendAsk, s.sendOffer, s.sendEvent, s.sendBatch, s.sendTelemetry} {
 		if !s.open() {
 			return nil
 		}
@@ -163,6 +165,7 @@ func (s *session) due(now time.Time) time.Duration {
 	if s.l.hub() && s.open() {
 		sooner(s.stateAt)
 		sooner(s.askAt)
+		sooner(s.offerAt)
 		sooner(s.l.out.due(now))
 		if s.l.o.Telemetry != nil {
 			sooner(s.teleAt)
@@ -266,6 +269,46 @@ func (s *session) sendAsk(now time.Time) (bool, error) {
 		return false, nil
 	}
 	s.publish(wire.ChannelPayGet, payload, nil)
+	return true, nil
+}
+
+// sendOffer sends the details of one proposal whose entry the hub holds.
+func (s *session) sendOffer(now time.Time) (bool, error) {
+	if s.offerAt.IsZero() || now.Before(s.offerAt) {
+		return false, nil
+	}
+	if len(s.offer) == 0 {
+		all, err := s.l.o.Handler.Offers()
+		if err != nil {
+			return false, err
+		}
+		acked := s.l.cursor.best().Position
+		var ids []string
+		byID := make(map[string]Offer)
+		for _, o := range all {
+			if !acked.Before(o.At) {
+				ids = append(ids, o.ID)
+				byID[o.ID] = o
+			}
+		}
+		ids, s.offerAt = s.offers.due(now, ids)
+		for _, id := range ids {
+			s.offer = append(s.offer, byID[id])
+		}
+		if len(s.offer) == 0 {
+			return false, nil
+		}
+	}
+	o := s.offer[0]
+	if s.offer = s.offer[1:]; len(s.offer) > 0 {
+		s.offerAt = now
+	}
+	payload, err := wire.Encode(wire.Propose{V: wire.Version, SID: s.sid, Proposal: o.ID, Sealed: o.Sealed})
+	if err != nil {
+		s.l.warn("proposal cannot be sent", "proposal", o.ID, "err", err)
+		return false, nil
+	}
+	s.publish(wire.ChannelPropose, payload, nil)
 	return true, nil
 }
 

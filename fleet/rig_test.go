@@ -117,6 +117,8 @@ type fakeTerminal struct {
 	err   error      // of Paid and Charge
 	block chan struct{}
 	open  []string
+	// offers are what the hub is to be given.
+	offers []fleet.Offer
 	told
 }
 
@@ -199,6 +201,12 @@ func (f *fakeTerminal) Open() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.open)
+}
+
+func (f *fakeTerminal) Offers() ([]fleet.Offer, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.offers), nil
 }
 
 func (f *fakeTerminal) Hint(charge string) {

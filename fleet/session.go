@@ -45,6 +45,9 @@ type session struct {
 
 	ask     asks
 	askAt   time.Time // zero: no charge is open
+	offers  asks
+	offer   []Offer   // to be sent now
+	offerAt time.Time // zero: nothing is offered
 	teleAt  time.Time
 	tele    []byte    // what was sent last
 	stateAt time.Time // when to publish the state; zero: never again

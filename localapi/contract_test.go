@@ -141,6 +141,40 @@ func TestContract(t *testing.T) {
 		t.Errorf("tickets: %s", a.body)
 	}
 	ask(400, "GET", "/v1/tickets?all=1", "")
+	const want = `{"reference":"caixa/1","amount":15000,"by":"dora","key":"12345678909","description":"troco"}`
+	made := ask(201, "POST", "/v1/proposals", want)
+	if again := ask(201, "POST", "/v1/proposals", want); again.body != made.body || again.header.Get("Location") != made.header.Get("Location") || strings.Contains(made.body, "12345678909") {
+		t.Errorf("proposed: %s, again: %s", made.body, again.body)
+	}
+	ask(409, "POST", "/v1/proposals", strings.Replace(want, "15000", "15001", 1))
+	ask(409, "POST", "/v1/proposals", strings.Replace(want, "12345678909", "52998224725", 1))
+	for _, wrong := range []string{
+		`{}`, strings.Replace(want, `"by":"dora",`, "", 1), strings.Replace(want, "dora", "529.982.247-25", 1), strings.Replace(want, "12345678909", "1", 1),
+		strings.Replace(want, `,"key":"12345678909"`, "", 1), strings.Replace(want, "caixa/1", "52998224725", 1), strings.Replace(want, "15000", "0", 1),
+		strings.Replace(want, `"key":`, `"charge":"T001XXXXXXXXXXXXXXXXXXXXX","key":`, 1), strings.Replace(want, `"key":`, `"end_to_end":"E1234567820260701120012345678901","key":`, 1),
+		`{"reference":"caixa/2","amount":1,"by":"dora","charge":"T001XXXXXXXXXXXXXXXXXXXXX","description":"x"}`,
+	} {
+		if a := ask(422, "POST", "/v1/proposals", wrong); strings.Contains(a.body, "12345678909") {
+			t.Errorf("the answer repeats the key: %s", a.body)
+		}
+	}
+	ask(201, "POST", "/v1/proposals", `{"reference":"caixa/2","amount":500,"by":"dora","charge":"T001XXXXXXXXXXXXXXXXXXXXX","end_to_end":"E1234567820260701120012345678901"}`)
+	refused(localapi.ChargeNotFound, 404, "POST", "/v1/proposals", want)
+	refused(localapi.NoHub, 409, "POST", "/v1/proposals", want)
+	refused(localapi.TooManyProposals, 409, "POST", "/v1/proposals", want)
+	refused(localapi.StoreFull, 503, "POST", "/v1/proposals", want)
+	ask(200, "GET", made.header.Get("Location"), "")
+	ask(404, "GET", "/v1/proposals/AAAAAAAAAAAAAAAAAAAAAAAAA", "")
+	if a := ask(200, "GET", "/v1/proposals", ""); strings.Count(a.body, `"state":"queued"`) != 2 {
+		t.Errorf("proposals: %s", a.body)
+	}
+	ask(200, "GET", "/v1/proposals?all=true", "")
+	ask(400, "GET", "/v1/proposals?all=1", "")
+	for method, path := range map[string]string{"GET": "/v1/proposals", "POST": "/v1/proposals"} {
+		if a := r.ask(tokenOther, method, path, want); a.status != 403 {
+			t.Errorf("%s %s without the scope: %d", method, path, a.status)
+		}
+	}
 	s := r.watch(tokenRead, "", "")
 	seen["GET /v1/events 200"] = true
 	s.close()

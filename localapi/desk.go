@@ -8,6 +8,7 @@ import (
 	"github.com/ssg-safe/agent/closing"
 	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/money"
+	"github.com/ssg-safe/agent/proposal"
 	"github.com/ssg-safe/agent/queue"
 	"github.com/ssg-safe/agent/redact"
 	"github.com/ssg-safe/agent/ticket"
@@ -38,6 +39,10 @@ type Desk interface {
 	// CloseTicket records who dealt with a ticket, and what became of it.
 	// TicketNotFound, TicketClosed.
 	CloseTicket(ctx context.Context, id, by string, how ticket.How) (ticket.Ticket, error)
+
+	// Propose records what the hub is to pay out, or finds what the same request made.
+	// NoHub, ProposalRefused, ReferenceTaken, TooManyProposals, ChargeNotFound.
+	Propose(ctx context.Context, o ProposalOrder) (proposal.Record, error)
 
 	// Charge reads a charge. ChargeNotFound.
 	Charge(id charge.ID) (Record, error)

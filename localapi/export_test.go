@@ -16,11 +16,12 @@ func Operations() (n int) {
 // Statuses are the codes with their HTTP status.
 func Statuses() map[Code]int { return statuses }
 
-// DecodeOrder, DecodeJobs, DecodeClosure, DecodeClose and DecodePosition read what comes from outside.
+// DecodeOrder, DecodeJobs, DecodeClosure, DecodeClose, DecodeProposal and DecodePosition read what comes from outside.
 func DecodeOrder(body []byte) (Order, error)              { return decodeOrder(body) }
 func DecodeJobs(body []byte) ([]uint64, error)            { return decodeJobs(body) }
 func DecodeClosure(body []byte) (Closure, error)          { return decodeClosure(body) }
 func DecodeClose(body []byte) (string, ticket.How, error) { return decodeClose(body) }
+func DecodeProposal(body []byte) (ProposalOrder, error)   { return decodeProposal(body) }
 func DecodePosition(s string) (ledger.Position, bool)     { return decodePosition(s) }
 func EncodePosition(p ledger.Position) string             { return encodePosition(p) }
 

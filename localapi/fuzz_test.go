@@ -133,3 +133,31 @@ func FuzzTicketClosure(f *testing.F) {
 		}
 	})
 }
+
+// FuzzProposal: what is taken conforms to the contract, and is one thing or the other.
+func FuzzProposal(f *testing.F) {
+	for _, seed := range []string{
+		`{"reference":"caixa/1","amount":15000,"by":"dora","key":"12345678909","description":"troco","merchant":"loja"}`,
+		`{"reference":"caixa/2","amount":1,"by":"Dora S.","charge":"T001XXXXXXXXXXXXXXXXXXXXX","end_to_end":"E1234567820260701120012345678901"}`,
+		`{"reference":"caixa/3","amount":1,"by":"dora","key":"a@b.co","charge":"T001XXXXXXXXXXXXXXXXXXXXX"}`, `{}`, `{"reference":"a","reference":"b"}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	doc, err := contract()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		o, err := localapi.DecodeProposal(body)
+		if err != nil {
+			return
+		}
+		var v any
+		if err := json.Unmarshal(body, &v); err != nil {
+			t.Fatal(err)
+		}
+		if wrong := conforms(t, doc, at(doc, "components", "schemas", "ProposalOrder"), v, "body"); len(wrong) > 0 || (o.Charge == "") == (o.Details.Key == "") {
+			t.Fatalf("%q was taken as %+v: %v", body, o, wrong)
+		}
+	})
+}

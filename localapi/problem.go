@@ -12,42 +12,46 @@ type Code string
 
 // The codes. The comment of each says what a caller does about it.
 const (
-	BadRequest      Code = "bad_request"        // correct the request's form
-	Invalid         Code = "invalid"            // correct the named fields
-	AmountRefused   Code = "amount_refused"     // stay within the terminal's limits
-	MerchantUnknown Code = "merchant_unknown"   // name a configured merchant, or none
-	Unauthorized    Code = "unauthorized"       // send a token
-	Forbidden       Code = "forbidden"          // use a token with the scope
-	NotYours        Code = "not_yours"          // leave other callers' charges alone
-	HostRefused     Code = "host_refused"       // use the configured address
-	OriginRefused   Code = "origin_refused"     // configure the origin
-	NotFound        Code = "not_found"          // correct the path
-	ChargeNotFound  Code = "charge_not_found"   // it never was here, or was pruned
-	JobNotFound     Code = "job_not_found"      // list the queue
-	TicketNotFound  Code = "ticket_not_found"   // list the tickets
-	TicketClosed    Code = "ticket_closed"      // somebody has dealt with it
-	BadMethod       Code = "method_not_allowed" // see Allow
-	ReferenceTaken  Code = "reference_taken"    // use another reference for another charge
-	CheckoutRefused Code = "checkout_refused"   // the provider has no checkouts, or a charge has taken this one over
-	ScreenTaken     Code = "screen_taken"       // wait, or ask for "if_free" or "never"
-	NotOpen         Code = "not_open"           // nothing to cancel: read the charge
-	NothingToPrint  Code = "nothing_to_print"   // it is neither payable nor paid in time
-	NoPrinter       Code = "no_printer"         // none is configured
-	NothingToClose  Code = "nothing_to_close"   // nothing has happened since the last closing
-	ClosingNumber   Code = "closing_number"     // read which number is next
-	SlipWaits       Code = "slip_waits"         // settle the slip that waits first
-	JobBusy         Code = "job_busy"           // wait until the printer is done, or is already waiting
-	EventsGone      Code = "events_gone"        // go on from the snapshot
-	TooLarge        Code = "too_large"          // send less
-	TooSlow         Code = "too_slow"           // send faster
-	ContentType     Code = "content_type"       // send application/json
-	RateLimited     Code = "rate_limited"       // wait as Retry-After says
-	Busy            Code = "busy"               // nothing was done: try again
-	Stopping        Code = "stopping"           // nothing was done: try again after the restart
-	StoreFull       Code = "store_full"         // nothing was done: an operator must make room
-	StoreReadOnly   Code = "store_read_only"    // nothing was done: an operator must look
-	OutcomeUnknown  Code = "outcome_unknown"    // repeat the same request
-	Broken          Code = "internal"           // see the agent's log
+	BadRequest       Code = "bad_request"        // correct the request's form
+	Invalid          Code = "invalid"            // correct the named fields
+	AmountRefused    Code = "amount_refused"     // stay within the terminal's limits
+	MerchantUnknown  Code = "merchant_unknown"   // name a configured merchant, or none
+	Unauthorized     Code = "unauthorized"       // send a token
+	Forbidden        Code = "forbidden"          // use a token with the scope
+	NotYours         Code = "not_yours"          // leave other callers' charges alone
+	HostRefused      Code = "host_refused"       // use the configured address
+	OriginRefused    Code = "origin_refused"     // configure the origin
+	NotFound         Code = "not_found"          // correct the path
+	ChargeNotFound   Code = "charge_not_found"   // it never was here, or was pruned
+	JobNotFound      Code = "job_not_found"      // list the queue
+	TicketNotFound   Code = "ticket_not_found"   // list the tickets
+	TicketClosed     Code = "ticket_closed"      // somebody has dealt with it
+	ProposalRefused  Code = "proposal_refused"   // correct what the text says
+	ProposalNotFound Code = "proposal_not_found" // list the proposals
+	TooManyProposals Code = "too_many_proposals" // wait until the hub has decided about some
+	NoHub            Code = "no_hub"             // a terminal pays nothing out: connect it to a hub
+	BadMethod        Code = "method_not_allowed" // see Allow
+	ReferenceTaken   Code = "reference_taken"    // use another reference for another charge
+	CheckoutRefused  Code = "checkout_refused"   // the provider has no checkouts, or a charge has taken this one over
+	ScreenTaken      Code = "screen_taken"       // wait, or ask for "if_free" or "never"
+	NotOpen          Code = "not_open"           // nothing to cancel: read the charge
+	NothingToPrint   Code = "nothing_to_print"   // it is neither payable nor paid in time
+	NoPrinter        Code = "no_printer"         // none is configured
+	NothingToClose   Code = "nothing_to_close"   // nothing has happened since the last closing
+	ClosingNumber    Code = "closing_number"     // read which number is next
+	SlipWaits        Code = "slip_waits"         // settle the slip that waits first
+	JobBusy          Code = "job_busy"           // wait until the printer is done, or is already waiting
+	EventsGone       Code = "events_gone"        // go on from the snapshot
+	TooLarge         Code = "too_large"          // send less
+	TooSlow          Code = "too_slow"           // send faster
+	ContentType      Code = "content_type"       // send application/json
+	RateLimited      Code = "rate_limited"       // wait as Retry-After says
+	Busy             Code = "busy"               // nothing was done: try again
+	Stopping         Code = "stopping"           // nothing was done: try again after the restart
+	StoreFull        Code = "store_full"         // nothing was done: an operator must make room
+	StoreReadOnly    Code = "store_read_only"    // nothing was done: an operator must look
+	OutcomeUnknown   Code = "outcome_unknown"    // repeat the same request
+	Broken           Code = "internal"           // see the agent's log
 )
 
 // statuses are the HTTP status of every code.
@@ -56,6 +60,7 @@ var statuses = map[Code]int{
 	MerchantUnknown: http.StatusUnprocessableEntity, Unauthorized: http.StatusUnauthorized, Forbidden: http.StatusForbidden,
 	NotYours: http.StatusForbidden, HostRefused: http.StatusMisdirectedRequest, OriginRefused: http.StatusForbidden,
 	NotFound: http.StatusNotFound, ChargeNotFound: http.StatusNotFound, JobNotFound: http.StatusNotFound, TicketNotFound: http.StatusNotFound, TicketClosed: http.StatusConflict,
+	ProposalRefused: http.StatusUnprocessableEntity, ProposalNotFound: http.StatusNotFound, TooManyProposals: http.StatusConflict, NoHub: http.StatusConflict,
 	BadMethod: http.StatusMethodNotAllowed, ReferenceTaken: http.StatusConflict, CheckoutRefused: http.StatusConflict, ScreenTaken: http.StatusConflict,
 	NotOpen: http.StatusConflict, NothingToPrint: http.StatusConflict, NoPrinter: http.StatusConflict,
 	NothingToClose: http.StatusConflict, ClosingNumber: http.StatusConflict, SlipWaits: http.StatusConflict, JobBusy: http.StatusConflict, EventsGone: http.StatusGone,

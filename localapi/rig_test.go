@@ -24,6 +24,8 @@ import (
 	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/localapi"
 	"github.com/ssg-safe/agent/money"
+	"github.com/ssg-safe/agent/payout"
+	"github.com/ssg-safe/agent/proposal"
 	"github.com/ssg-safe/agent/queue"
 	"github.com/ssg-safe/agent/redact"
 	"github.com/ssg-safe/agent/store"
@@ -55,7 +57,7 @@ func newRigWithout(t *testing.T) *rig {
 	st := storetest.Run(t, storetest.Options(t, func(tx *bbolt.Tx) error {
 		_, err := ledger.Verify(tx, ledger.Head{})
 		return err
-	}, slices.Concat(ledger.Migrations, queue.Migrations, ticket.Migrations)...))
+	}, slices.Concat(ledger.Migrations, queue.Migrations, ticket.Migrations, proposal.Migrations)...))
 	return &rig{T: t, store: st, desk: &desk{store: st, references: map[string]charge.ID{}, bodies: map[string]string{}}}
 }
 
@@ -155,7 +157,7 @@ func (r *rig) taken(method, path string, resp *http.Response) answer {
 func pattern(path string) string {
 	path, _, _ = strings.Cut(path, "?")
 	parts := strings.Split(path, "/")
-	if len(parts) > 3 && (parts[2] == "charges" || parts[2] == "tickets") {
+	if len(parts) > 3 && (parts[2] == "charges" || parts[2] == "tickets" || parts[2] == "proposals") {
 		parts[3] = "{id}"
 	}
 	return strings.Join(parts, "/")
@@ -359,6 +361,32 @@ func (d *desk) CloseTicket(ctx context.Context, id, by string, how ticket.How) (
 		}
 	}
 	return closed, err
+}
+
+// Propose makes a proposal in the store.
+func (d *desk) Propose(ctx context.Context, o localapi.ProposalOrder) (made proposal.Record, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.asked(); err != nil {
+		return made, err
+	}
+	p := proposal.Proposal{
+		ID: proposal.IDOf("d", o.Reference), Kind: payout.ToKey, Reference: o.Reference, Merchant: "loja", Amount: o.Amount,
+		Source: o.Source, By: o.By, Sealed: proposal.SealedHash([]byte("sealed")),
+	}
+	if o.Charge != "" {
+		p.Kind, p.Charge, p.EndToEnd, p.Provider, p.Sealed = payout.Refund, string(o.Charge), o.EndToEnd, "ssg", ""
+	}
+	err = d.store.Commit(ctx, store.Op{Name: "propose", Do: func(tx *bbolt.Tx) (err error) {
+		made, _, err = proposal.Make(tx, ledger.Stamp{Wall: time.Now(), Quality: ledger.Synced}, "d", p, o.Details, []byte("sealed"))
+		return err
+	}})
+	for is, code := range map[error]localapi.Code{proposal.ErrReference: localapi.ReferenceTaken, proposal.ErrInvalid: localapi.ProposalRefused} {
+		if errors.Is(err, is) {
+			err = &localapi.Refusal{Code: code, Err: err}
+		}
+	}
+	return made, err
 }
 
 // open opens a ticket in the store.

@@ -27,7 +27,7 @@ type Scope string
 const (
 	ScopeCharge Scope = "charge" // make charges, cancel one's own
 	ScopeRead   Scope = "read"   // charges, events, ledger, state, counters
-	ScopeOps    Scope = "ops"    // copies of slips, closings, tickets, queue, the ledger's check, cancelling any charge
+	ScopeOps    Scope = "ops"    // copies of slips, closings, tickets, proposals, queue, the ledger's check, cancelling any charge
 )
 
 // Scopes lists them.
@@ -108,14 +108,19 @@ var operations = map[string][]route{
 	"/v1/closings/running":   {{http.MethodGet, ScopeOps, (*Server).readRunning}},
 	"/v1/tickets":            {{http.MethodGet, ScopeRead, (*Server).listTickets}},
 	"/v1/tickets/{id}/close": {{http.MethodPost, ScopeOps, (*Server).closeTicket}},
-	"/v1/events":             {{http.MethodGet, ScopeRead, (*Server).streamEvents}},
-	"/v1/status":             {{http.MethodGet, ScopeRead, (*Server).readStatus}},
-	"/v1/metrics":            {{http.MethodGet, ScopeRead, (*Server).readMetrics}},
-	"/v1/ledger":             {{http.MethodGet, ScopeRead, (*Server).exportLedger}},
-	"/v1/ledger/check":       {{http.MethodGet, ScopeOps, (*Server).checkLedger}},
-	"/v1/queue":              {{http.MethodGet, ScopeOps, (*Server).listQueue}},
-	"/v1/queue/retry":        {{http.MethodPost, ScopeOps, (*Server).retryJobs}},
-	"/v1/queue/drop":         {{http.MethodPost, ScopeOps, (*Server).dropJobs}},
+	"/v1/proposals": {
+		{http.MethodPost, ScopeOps, (*Server).propose},
+		{http.MethodGet, ScopeOps, (*Server).listProposals},
+	},
+	"/v1/proposals/{id}": {{http.MethodGet, ScopeOps, (*Server).readProposal}},
+	"/v1/events":         {{http.MethodGet, ScopeRead, (*Server).streamEvents}},
+	"/v1/status":         {{http.MethodGet, ScopeRead, (*Server).readStatus}},
+	"/v1/metrics":        {{http.MethodGet, ScopeRead, (*Server).readMetrics}},
+	"/v1/ledger":         {{http.MethodGet, ScopeRead, (*Server).exportLedger}},
+	"/v1/ledger/check":   {{http.MethodGet, ScopeOps, (*Server).checkLedger}},
+	"/v1/queue":          {{http.MethodGet, ScopeOps, (*Server).listQueue}},
+	"/v1/queue/retry":    {{http.MethodPost, ScopeOps, (*Server).retryJobs}},
+	"/v1/queue/drop":     {{http.MethodPost, ScopeOps, (*Server).dropJobs}},
 }
 
 // New returns a server that answers once it is served.

@@ -23,6 +23,8 @@ const (
 	SlipUnknown    EventKind = "slip_unknown"    // Slip: a person must look at the paper
 	TicketOpened   EventKind = "ticket_opened"
 	TicketClosed   EventKind = "ticket_closed"
+	// ProposalChanged: a payout or refund was proposed, or the hub said something of one.
+	ProposalChanged EventKind = "proposal_changed"
 	// OperatorLocked: Operator typed wrong PINs, Failures in a row, and is locked out.
 	OperatorLocked EventKind = "operator_locked"
 )

@@ -30,7 +30,8 @@
 // which provider makes a charge, as package router decides.
 //
 // Others ask through remote.go (credits, hints, references), record.go (what is
-// on record about a charge) and settle.go (what a person decides about slips).
+// on record about a charge), settle.go (what a person decides about slips) and
+// proposals.go (what the hub is to pay out).
 //
 // # Time
 //
@@ -113,6 +114,8 @@ type Config struct {
 	Offline Offline
 	// Reconcile is how the ledger is compared with what the providers say.
 	Reconcile Reconcile
+	// Proposals are how payouts and refunds are proposed.
+	Proposals Proposals
 	// Profile describes the printer; it is not used without one.
 	Profile printer.Profile
 	// Pending counts the entries that the hub does not have yet, for the screen;

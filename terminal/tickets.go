@@ -6,7 +6,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
-	"github.com/ssg-safe/agent/queue"
+	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/reconcile"
 	"github.com/ssg-safe/agent/ticket"
 )
@@ -38,36 +38,10 @@ func (t *Terminal) ticketOf(l reconcile.Line, now time.Time) ticket.Ticket {
 // CloseTicket records that somebody dealt with a ticket. Errors: those of
 // ticket.Close, ErrBusy, ErrStopping, the store's.
 func (t *Terminal) CloseTicket(ctx context.Context, id, by string, how ticket.How) (ticket.Ticket, error) {
-	type outcome struct {
-		ticket ticket.Ticket
-		err    error
-	}
-	result := make(chan outcome, 1)
-	err := t.ask(ctx, func() {
-		if t.stopping {
-			result <- outcome{err: ErrStopping}
-			return
-		}
-		at := t.stamp()
-		var closed ticket.Ticket
-		d := &decision{name: "close ticket"}
-		d.with = func(tx *bbolt.Tx) (err error) {
-			closed, err = ticket.Close(tx, at, id, by, how)
-			return err
-		}
-		d.then = func([]queue.Job) {
-			t.observe(Event{Kind: TicketClosed})
-			result <- outcome{ticket: closed}
-		}
-		d.refused = func(err error) { result <- outcome{err: err} }
-		t.commit(d)
-	})
-	if err != nil {
-		return ticket.Ticket{}, err
-	}
-	o, err := wait(ctx, t, result)
-	if err == nil {
-		err = o.err
-	}
-	return o.ticket, err
+	var closed ticket.Ticket
+	err := t.record(ctx, &decision{name: "close ticket"}, func(tx *bbolt.Tx, at ledger.Stamp) (err error) {
+		closed, err = ticket.Close(tx, at, id, by, how)
+		return err
+	}, func() { t.observe(Event{Kind: TicketClosed}) })
+	return closed, err
 }

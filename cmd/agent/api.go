@@ -23,6 +23,7 @@ import (
 	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/localapi"
 	"github.com/ssg-safe/agent/localapi/facade"
+	"github.com/ssg-safe/agent/proposal"
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/queue"
 	"github.com/ssg-safe/agent/store"
@@ -133,6 +134,11 @@ var refusals = []struct {
 	{queue.ErrNotFound, localapi.JobNotFound},
 	{ticket.ErrNotFound, localapi.TicketNotFound},
 	{ticket.ErrClosed, localapi.TicketClosed},
+	{proposal.ErrInvalid, localapi.ProposalRefused},
+	{proposal.ErrReference, localapi.ReferenceTaken},
+	{proposal.ErrTooMany, localapi.TooManyProposals},
+	{terminal.ErrPayment, localapi.ProposalRefused},
+	{terminal.ErrNoHub, localapi.NoHub},
 	{store.ErrFull, localapi.StoreFull},
 	{store.ErrReadOnly, localapi.StoreReadOnly},
 }
@@ -209,6 +215,14 @@ func (f *front) Look(merchant string) (report closing.Report, next uint64, err e
 		err = fmt.Errorf("%w %q", terminal.ErrMerchant, merchant)
 	}
 	return report, next, refused(err)
+}
+
+// Propose implements localapi.Desk.
+func (f *front) Propose(ctx context.Context, o localapi.ProposalOrder) (proposal.Record, error) {
+	r, err := f.terminal.Propose(ctx, terminal.ProposalRequest{
+		Reference: o.Reference, Amount: o.Amount, Source: o.Source, By: o.By, Merchant: o.Merchant, Details: o.Details, Charge: o.Charge, EndToEnd: o.EndToEnd,
+	})
+	return r, refused(err)
 }
 
 // Charge implements localapi.Desk.

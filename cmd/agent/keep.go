@@ -15,6 +15,7 @@ import (
 	"github.com/ssg-safe/agent/device"
 	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/ledger/archive"
+	"github.com/ssg-safe/agent/proposal"
 	"github.com/ssg-safe/agent/store"
 	"github.com/ssg-safe/agent/terminal"
 )
@@ -163,7 +164,9 @@ func (k *keeper) purge(ctx context.Context) error {
 	}
 	before := k.before(keepPrivate)
 	return k.repeat(ctx, "purged", func(tx *bbolt.Tx) (int, error) {
-		return ledger.PurgePrivate(tx, before, 256, func(subject string) bool { return terminal.Holds(tx, charge.ID(subject)) })
+		return ledger.PurgePrivate(tx, before, 256, func(subject string) bool {
+			return terminal.Holds(tx, charge.ID(subject)) || proposal.Holds(tx, subject)
+		})
 	})
 }
 

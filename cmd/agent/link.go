@@ -14,12 +14,15 @@ import (
 	"sync"
 	"time"
 
+	"go.etcd.io/bbolt"
+
 	"github.com/ssg-safe/agent/charge"
 	"github.com/ssg-safe/agent/device"
 	"github.com/ssg-safe/agent/fleet"
 	"github.com/ssg-safe/agent/fleet/wire"
 	"github.com/ssg-safe/agent/internal/keypair"
 	"github.com/ssg-safe/agent/payout"
+	"github.com/ssg-safe/agent/proposal"
 	"github.com/ssg-safe/agent/store"
 	"github.com/ssg-safe/agent/terminal"
 )
@@ -98,6 +101,7 @@ func (c FleetConfig) tls(log *slog.Logger) (*tls.Config, error) {
 // fleet.Handler.
 type desk struct {
 	terminal *terminal.Terminal
+	store    *store.Store
 
 	mu   sync.Mutex // guards open
 	open []string
@@ -152,12 +156,29 @@ func (d *desk) Paid(ctx context.Context, p wire.Pay, with fleet.Include) error {
 	return nil
 }
 
-// Payout implements fleet.Handler: a refund of the hub's that was made, or that came
-// back after that, is of a charge of this terminal's.
+// Payout implements fleet.Handler: news of what this terminal proposed, and of a
+// refund of one of its charges, whoever proposed it.
 func (d *desk) Payout(ctx context.Context, p wire.Payout, with fleet.Include) error {
-	if p.Kind != string(payout.Refund) || p.State != string(payout.Settled) && p.State != string(payout.Returned) {
+	said := d.proposalSaid(ctx, p, with)
+	proposed := !errors.Is(said, fleet.ErrNotOurs)
+	if proposed && said != nil && !errors.Is(said, fleet.ErrKnown) && !errors.Is(said, fleet.ErrMismatch) {
+		return said // it comes again
+	}
+	switch {
+	case p.Kind == string(payout.Refund) && (p.State == string(payout.Settled) || p.State == string(payout.Returned)):
+		err := d.refund(ctx, p, with)
+		if proposed && (err == nil || errors.Is(err, fleet.ErrKnown)) {
+			return said
+		}
+		return err
+	case p.Kind == string(payout.Refund) && !proposed:
 		return fleet.ErrKnown // nothing has happened to a charge
 	}
+	return said
+}
+
+// refund records a refund of the hub's that was made, or that came back after that.
+func (d *desk) refund(ctx context.Context, p wire.Payout, with fleet.Include) error {
 	what, err := d.terminal.Refund(ctx, terminal.Refund{
 		ID: p.Payout, Charge: charge.ID(p.Charge), Amount: p.Cents, EndToEnd: p.EndToEnd, Sent: p.Sent, Digest: p.Digest, By: p.By,
 		CameBack: p.State == string(payout.Returned),
@@ -194,6 +215,52 @@ func (d *desk) Charge(ctx context.Context, r wire.ChargeRequest, with fleet.Incl
 		err = fmt.Errorf("%w: %w", fleet.ErrBusy, err)
 	}
 	return string(id), err
+}
+
+// Offers implements fleet.Handler.
+func (d *desk) Offers() (list []fleet.Offer, err error) {
+	err = d.store.View(func(tx *bbolt.Tx) error {
+		waiting, err := proposal.Waiting(tx)
+		for _, o := range waiting {
+			list = append(list, fleet.Offer{ID: string(o.ID), At: o.At, Sealed: o.Sealed})
+		}
+		return err
+	})
+	return list, err
+}
+
+// proposalSaid records what the hub says about a proposal of this terminal.
+func (d *desk) proposalSaid(ctx context.Context, p wire.Payout, with fleet.Include) error {
+	word, err := d.terminal.ProposalSaid(ctx,
+		proposal.Said{ID: payout.ID(p.Payout), State: payout.State(p.State), Amount: p.Cents, Reason: p.Reason, Sent: p.Sent},
+		proposal.Evidence{Source: "hub", JTI: p.JTI, Ctr: p.Ctr, Digest: p.Digest, By: p.By}, with)
+	switch {
+	case errors.Is(err, proposal.ErrNotFound):
+		return fleet.ErrNotOurs
+	case errors.Is(err, terminal.ErrBusy), errors.Is(err, store.ErrFull):
+		return fmt.Errorf("%w: %w", fleet.ErrBusy, err)
+	case err != nil:
+		return err
+	case word == proposal.Known:
+		return fleet.ErrKnown
+	case word == proposal.Contradiction:
+		return fleet.ErrMismatch
+	}
+	return nil
+}
+
+// seal seals what the hub alone may read; nil where there is no hub.
+func (c FleetConfig) seal() func(context string, text []byte) ([]byte, error) {
+	if len(c.Brokers) == 0 || len(c.HubKeys) == 0 {
+		return nil
+	}
+	return func(context string, text []byte) ([]byte, error) {
+		keys, err := c.keys()
+		if err != nil {
+			return nil, err
+		}
+		return keys.Seal(context, text)
+	}
 }
 
 var _ fleet.Handler = (*desk)(nil)

@@ -44,7 +44,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.`,
 	root.SetErr(g.stderr)
 	cli.AddGroups(root,
 		cli.Group{Title: "The terminal:", Commands: []*cobra.Command{newDemoCmd(g), newRunCmd(g), newCheckCmd(g), newDoctorCmd(g), newBundleCmd(g), newIdentityCmd(g)}},
-		cli.Group{Title: "What it keeps:", Commands: []*cobra.Command{newLedgerCmd(g), newQueueCmd(g), newOfflineCmd(g), newReconcileCmd(g), newTicketsCmd(g), newClosingCmd(g), newStoreCmd(g)}},
+		cli.Group{Title: "What it keeps:", Commands: []*cobra.Command{newLedgerCmd(g), newQueueCmd(g), newOfflineCmd(g), newReconcileCmd(g), newTicketsCmd(g), newClosingCmd(g), newPayoutCmd(g), newRefundCmd(g), newStoreCmd(g)}},
 		cli.Group{Title: "Tools:", Commands: []*cobra.Command{newPixCmd(g), newQRCmd(g), newReceiptCmd(g), newProviderCmd(g), newOperatorCmd(g), newSimCmd(g), newVersionCmd(g)}},
 	)
 	root.AddCommand(newStoreCheckCmd(g)) // hidden

@@ -30,6 +30,7 @@ import (
 	"github.com/ssg-safe/agent/operator"
 	"github.com/ssg-safe/agent/printer"
 	"github.com/ssg-safe/agent/printer/emulator"
+	"github.com/ssg-safe/agent/proposal"
 	"github.com/ssg-safe/agent/queue"
 	"github.com/ssg-safe/agent/store"
 	"github.com/ssg-safe/agent/terminal"
@@ -112,13 +113,14 @@ func (w *wiring) agent(ctx context.Context, s *screen, notify *supervise.Notifie
 	}
 	defer st.Close()
 	clock := w.clock
-	d := &desk{}
+	d := &desk{store: st}
 	f := &front{cfg: w.cfg, device: id.Device, store: st, clock: clock, limits: w.limits, began: clock.Up(), log: w.log}
 	f.open()
 	var link *fleet.Link
 	var pending atomic.Int64
 	config := w.terminalConfig()
 	config.Inspect = (&inspector{front: f, private: w.private, texts: inspectTexts(w.cfg.Terminal.Locale)}).inspect
+	config.Proposals = terminal.Proposals{Device: id.Device, Seal: w.cfg.Fleet.seal()}
 	config.Pending = func() int { return int(pending.Load()) }
 	t, err := terminal.New(config, st, clock, s, w.printer, func(e terminal.Event) {
 		d.watch(e)
@@ -223,7 +225,7 @@ func storePath(data string) string { return filepath.Join(data, "store.db") }
 
 // storeOptions describe the store of a data directory.
 func storeOptions(path string, log *slog.Logger) store.Options {
-	migrations := slices.Concat(terminal.Migrations(), fleet.Migrations(), closing.Migrations, ticket.Migrations)
+	migrations := slices.Concat(terminal.Migrations(), fleet.Migrations(), closing.Migrations, ticket.Migrations, proposal.Migrations)
 	return store.Options{Path: path, Migrations: migrations, Verify: verifyStore, Logger: log}
 }
 
@@ -232,7 +234,7 @@ func verifyStore(tx *bbolt.Tx) error {
 	if _, err := ledger.Verify(tx, ledger.Head{}); err != nil {
 		return err
 	}
-	return errors.Join(queue.Audit(tx), terminal.Audit(tx), fleet.Verify(tx), closing.Audit(tx), ticket.Audit(tx))
+	return errors.Join(queue.Audit(tx), terminal.Audit(tx), fleet.Verify(tx), closing.Audit(tx), ticket.Audit(tx), proposal.Audit(tx))
 }
 
 // openData opens the store and the identity of a data directory, and makes

@@ -94,6 +94,7 @@ type Payout struct {
 	Sent     string       `json:"sent,omitempty"`       // end-to-end id of the money that left, when it is known
 	Digest   string       `json:"digest,omitempty"`     // SHA-256 of the provider's answer that the state rests on, lower-case hex
 	By       string       `json:"by,omitempty"`         // the person who signed for the state, where no provider tells
+	Reason   string       `json:"reason,omitempty"`     // why it is in that state; never personal data
 }
 
 // token is what can be signed.
@@ -176,9 +177,10 @@ func (r ChargeRequest) check() error {
 	return all(r.Claims.check(), needText("reference", r.Reference), id("merchant", r.Merchant), text("description", r.Description))
 }
 
-// PayoutStates are the states of a [Payout], as package payout has them.
+// PayoutStates are the states of a [Payout], as package payout has them, and before them those of
+// a proposal of which nothing was made, as package proposal has them.
 func PayoutStates() []string {
-	return []string{"awaiting_approval", "approved", "rejected", "submitting", "unknown", "processing", "settled", "failed", "returned"}
+	return []string{"received", "refused", "forgotten", "awaiting_approval", "approved", "rejected", "submitting", "unknown", "processing", "settled", "failed", "returned"}
 }
 
 func (p Payout) check() error {
@@ -196,5 +198,5 @@ func (p Payout) check() error {
 		return fmt.Errorf("%w: settled, and nothing says so", ErrMalformed)
 	}
 	return all(p.Claims.check(), id("payout", p.Payout), optionalID("charge", p.Charge), optionalID("end_to_end", p.EndToEnd),
-		optionalID("sent", p.Sent), optionalID("digest", p.Digest), optionalID("by", p.By))
+		optionalID("sent", p.Sent), optionalID("digest", p.Digest), optionalID("by", p.By), text("reason", p.Reason))
 }

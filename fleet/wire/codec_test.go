@@ -282,7 +282,7 @@ func TestLargestMessages(t *testing.T) {
 			ProviderID: text, Attempt: math.MaxInt32, PaidAt: exampleNow, Digest: id,
 		},
 		Payout{
-			Claims: claims, Payout: id, Kind: "refund", State: "awaiting_approval", Cents: math.MaxInt64, Charge: id, EndToEnd: id, Sent: id, Digest: id, By: id,
+			Claims: claims, Payout: id, Kind: "refund", State: "awaiting_approval", Cents: math.MaxInt64, Charge: id, EndToEnd: id, Sent: id, Digest: id, By: id, Reason: text,
 		},
 		ChargeRequest{Claims: claims, Reference: text, Merchant: id, Amount: math.MaxInt64, Description: text},
 		Ack{

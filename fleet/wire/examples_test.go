@@ -153,7 +153,7 @@ func exampleTokens(t testing.TB) []token {
 			Claims: exampleClaims("payout-3d1b", 47, 10*time.Minute),
 			Payout: "HUB001JDQXM3T5001ZK3V9Q7A", Kind: "refund", State: "settled", Cents: 500,
 			Charge: exampleCharge, EndToEnd: exampleE2E, Sent: "D12345678202607021000abcDEF01234",
-			Digest: strings.Repeat("5e", 32), By: "bia",
+			Digest: strings.Repeat("5e", 32), By: "bia", Reason: "seen in the bank's statement",
 		},
 	}
 }

@@ -155,7 +155,7 @@ var classes = map[string]class{
 
 	"ChargeRequest.reference": classSomeTxt, "ChargeRequest.merchant": classID, "ChargeRequest.amount": integer("1", max63),
 	"Payout.payout": classID, "Payout.kind": words(false, "payout", "refund"), "Payout.state": words(false, PayoutStates()...), "Payout.cents": integer("1", max63),
-	"Payout.charge": classID, "Payout.end_to_end": classID, "Payout.sent": classID, "Payout.digest": classID, "Payout.by": classID,
+	"Payout.charge": classID, "Payout.end_to_end": classID, "Payout.sent": classID, "Payout.digest": classID, "Payout.by": classID, "Payout.reason": classText,
 
 	"ChargeRequest.description": classText, "ChargeRequest.present": classBool,
 

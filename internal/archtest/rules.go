@@ -24,10 +24,10 @@ var (
 	// values are pure: they compute, and neither know a device nor wait.
 	values = []string{"money", "pix/...", "redact", "exposure", "zone"}
 	// core decides about money.
-	core = append([]string{"charge/...", "router", "reconcile/...", "closing/...", "ticket/...", "payout/...", "ledger/...", "queue/...", "store/..."}, values...)
+	core = append([]string{"charge/...", "router", "reconcile/...", "closing/...", "ticket/...", "payout/...", "proposal/...", "ledger/...", "queue/...", "store/..."}, values...)
 	// moneyPackages may hold no floating point. pix/qr is geometry of pictures,
 	// and has no amounts.
-	moneyPackages = []string{"money/...", "pix", "exposure", "charge/...", "reconcile/...", "closing/...", "ticket/...", "payout/...", "ledger/...", "queue/...", "store/..."}
+	moneyPackages = []string{"money/...", "pix", "exposure", "charge/...", "reconcile/...", "closing/...", "ticket/...", "payout/...", "proposal/...", "ledger/...", "queue/...", "store/..."}
 
 	// testHelpers export tests and fakes to other packages' tests.
 	testHelpers = []string{"providers/providertest/...", "store/storetest/...", "hub/hubtest/...", "internal/agenttest", "internal/powercut"}

@@ -137,3 +137,4 @@ func (nobody) Charge(context.Context, wire.ChargeRequest, fleet.Include) (string
 func (nobody) Payout(context.Context, wire.Payout, fleet.Include) error { return fleet.ErrNotOurs }
 func (nobody) Open() []string                                           { return nil }
 func (nobody) Hint(string)                                              {}
+func (nobody) Offers() ([]fleet.Offer, error)                           { return nil, nil }
