@@ -25,6 +25,7 @@ const (
 	AlarmRefused    = "refused"       // a device will not have what it was sent
 	AlarmCounter    = "counter"       // a device says it accepted counters that the hub never gave
 	AlarmPayout     = "payout"        // money that left, or not, and nobody knows
+	AlarmProposal   = "proposal"      // a device's proposal that a person must look at
 	AlarmTicket     = "ticket"        // something that a person has to do by hand
 	AlarmDifference = "difference"    // a terminal's reconciliation found what a person has to deal with
 	AlarmFlood      = "device.events" // a device reports more than is kept

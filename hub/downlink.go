@@ -10,6 +10,7 @@ import (
 	"github.com/ssg-safe/agent/charge"
 	"github.com/ssg-safe/agent/fleet/wire"
 	"github.com/ssg-safe/agent/ledger"
+	"github.com/ssg-safe/agent/payout"
 )
 
 // ErrBusy: too many messages wait for the device already.
@@ -212,6 +213,16 @@ func (w *work) payout(device string, p wire.Payout) error {
 	}
 	if err := w.room(device, wire.TypPayout, p.Payout); err != nil {
 		return err
+	}
+	own, proposed, err := find[Proposal](w.tx, KindProposal, proposalKey(device, payout.ID(p.Payout)))
+	if err != nil {
+		return err
+	}
+	if proposed {
+		own.Said = &p
+		if err := put(w.tx, KindProposal, proposalKey(device, own.ID), own); err != nil {
+			return err
+		}
 	}
 	return w.start(d, Message{Device: device, JTI: newID(), Payout: &p, Made: w.now, State: Waiting})
 }

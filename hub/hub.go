@@ -48,6 +48,7 @@ type Hub struct {
 	inbox    *inbox
 	presence *presence
 	jobs     chan *job
+	proposed chan struct{} // capacity 1
 	faults   chan error    // holds the store's first fault outside of the committer
 	ended    chan struct{} // closed when Run has ended
 
@@ -83,7 +84,7 @@ func New(o Options) (*Hub, error) {
 	}
 	h := &Hub{
 		store: o.Store, log: log, counters: newCounters(log), inbox: newInbox(o.Rate, o.Burst), presence: newPresence(),
-		jobs: make(chan *job), faults: make(chan error, 1), ended: make(chan struct{}),
+		jobs: make(chan *job), proposed: make(chan struct{}, 1), faults: make(chan error, 1), ended: make(chan struct{}),
 		schedule: newSchedule(), wants: newWants(), tokens: make(chan token, 4096),
 	}
 	h.signer.Store(o.Signer)

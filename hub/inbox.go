@@ -39,6 +39,7 @@ type packet struct {
 	res    wire.Res
 	ask    wire.PayGet
 	tele   wire.Tele
+	offer  wire.Propose
 }
 
 // topic for logs: the device's own, whatever it was published to.

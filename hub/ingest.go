@@ -296,6 +296,16 @@ func (w *work) store(d *deviceWork, c *chainWork, b *batch) error {
 				return err
 			}
 		}
+		if e.proposal != nil {
+			if err := w.propose(d, e); err != nil {
+				return err
+			}
+		}
+		if e.said != nil {
+			if err := w.told(d, e); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -329,7 +339,7 @@ func (w *work) operation(d *deviceWork, e *candidate) error {
 	if err != nil || first.At == e.Position {
 		return err
 	}
-	e.pay, e.ticket = nil, nil // they had their effect
+	e.pay, e.ticket, e.proposal, e.said = nil, nil, nil, nil // they had their effect
 	if first.Digest == e.Digest {
 		return nil
 	}
@@ -357,6 +367,7 @@ func (w *work) checkpoint(d *deviceWork, c *chainWork, b *batch) error {
 		}
 	}
 	c.Signed, c.changed = at, true
+	w.wakeProposals()
 	return put(w.tx, KindCheckpoint, positionKey(d.Name, at), b.Checkpoint)
 }
 

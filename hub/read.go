@@ -13,6 +13,7 @@ import (
 	"github.com/ssg-safe/agent/charge"
 	"github.com/ssg-safe/agent/fleet/wire"
 	"github.com/ssg-safe/agent/ledger"
+	"github.com/ssg-safe/agent/proposal"
 	"github.com/ssg-safe/agent/ticket"
 )
 
@@ -34,6 +35,15 @@ type candidate struct {
 	named *charge.AttemptFact
 	// ticket was opened or closed.
 	ticket *ticket.Ticket
+	// proposal is the data of one that was made, said what the device was told of one.
+	proposal json.RawMessage
+	said     *said
+}
+
+// said is a word of the hub about a proposal, as a device recorded it.
+type said struct {
+	proposal.Said
+	JTI string
 }
 
 // last is the head of the chain after the batch.
@@ -80,6 +90,8 @@ func (p *packet) read() {
 		p.res, err = wire.Decode[wire.Res](p.payload)
 	case wire.ChannelPayGet:
 		p.ask, err = wire.Decode[wire.PayGet](p.payload)
+	case wire.ChannelPropose:
+		p.offer, err = wire.Decode[wire.Propose](p.payload)
 	case wire.ChannelTele:
 		p.tele, err = wire.Decode[wire.Tele](p.payload)
 	default:
@@ -162,6 +174,19 @@ func (c *candidate) read() {
 		var t ticket.Ticket
 		if json.Unmarshal(e.Data, &t) == nil && t.ID != "" { // else it is kept, and tells nobody
 			c.ticket = &t
+		}
+		return
+	}
+	switch e.Kind {
+	case proposal.KindMade:
+		c.proposal = e.Data
+		return
+	case proposal.KindSaid:
+		var s said
+		var ev proposal.Evidence
+		if json.Unmarshal(e.Data, &s.Said) == nil && json.Unmarshal(e.Evidence, &ev) == nil && s.ID != "" {
+			s.JTI = ev.JTI
+			c.said = &s
 		}
 		return
 	}

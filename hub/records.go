@@ -302,7 +302,7 @@ func Messages(tx Tx, device string) ([]Message, error) {
 
 // setAside moves what the hub holds from a position on to a branch.
 func (c *Chain) setAside(tx Tx, device string, from ledger.Position) (branch string, n int, err error) {
-	if err := keepProved(tx, device, from, *c); err != nil {
+	if err := errors.Join(keepProved(tx, device, from, *c), keepProposals(tx, device, from, *c)); err != nil {
 		return "", 0, err
 	}
 	var bytes int64

@@ -130,6 +130,8 @@ const (
 	KindWaiting    Kind = "waiting"     // number of a webhook that nobody knows the charge of yet
 	KindSubject    Kind = "subject"     // a provider's name for a charge
 	KindPayout     Kind = "payout"      // see package hub/payouts
+	KindProposal   Kind = "proposal"    // device/id
+	KindReady      Kind = "ready"       // device/id of a proposal
 )
 
 // Kinds lists every kind.
@@ -138,6 +140,6 @@ func Kinds() []Kind {
 		KindDevice, KindCounter, KindChain, KindCheckpoint, KindQuarantine, KindPayment,
 		KindCredit, KindMessage, KindReference, KindAlarm, KindAlarmKey, KindMeta,
 		KindWebhook, KindWebhookKey, KindWaiting, KindSubject,
-		KindPayout,
+		KindPayout, KindProposal, KindReady,
 	}
 }

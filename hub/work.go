@@ -119,6 +119,8 @@ func (w *work) apply(p *packet) error {
 		return w.result(d, p.res)
 	case wire.ChannelPayGet:
 		return w.payGet(d, p.ask)
+	case wire.ChannelPropose:
+		return w.offered(d, p.offer)
 	}
 	return nil
 }

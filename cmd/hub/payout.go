@@ -494,6 +494,10 @@ func writeShown(w io.Writer, r payouts.Record, to string, history []payouts.Entr
 }
 
 func (g *globals) printShown(r payouts.Record, to string, history []payouts.Entry) error {
+	origin, entry := payouts.Origin{}, ""
+	if r.Proposal != nil {
+		origin, entry = *r.Proposal, r.Proposal.Entry.String()
+	}
 	rows := [][2]string{
 		{"id", string(r.ID)},
 		{"state", g.stateOf(r)},
@@ -502,6 +506,8 @@ func (g *globals) printShown(r payouts.Record, to string, history []payouts.Entr
 		{"merchant", r.Merchant},
 		{"to", to},
 		{"terminal", r.Device},
+		{"terminal's reference", origin.Reference},
+		{"terminal's entry", entry},
 		{"charge", r.Charge},
 		{"payment", r.EndToEnd},
 		{"proposed by", r.By},

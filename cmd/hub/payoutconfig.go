@@ -45,9 +45,18 @@ type ProviderConfig struct {
 	TwoApproversFrom money.Amount  `toml:"two_approvers_from" default:"1000.00" min:"0.00" max:"9999999999.99"`
 	PersonAfter      time.Duration `toml:"person_after" default:"30m" min:"1m" max:"24h"`
 
+	Terminals *TerminalsConfig `toml:"terminals"`
+
 	Bspay   *BspayConfig   `toml:"bspay"`
 	Bspaybr *BspaybrConfig `toml:"bspaybr"`
 	Bacen   *BacenConfig   `toml:"bacen"`
+}
+
+// TerminalsConfig is what terminals may propose to be paid from an account.
+type TerminalsConfig struct {
+	Tenant    string       `toml:"tenant" required:"true" example:"acme"`
+	MaxPayout money.Amount `toml:"max_payout" required:"true" example:"100.00" min:"0.01" max:"9999999999.99"`
+	MaxDay    money.Amount `toml:"max_day" required:"true" example:"300.00" min:"0.01" max:"9999999999.99"`
 }
 
 // BacenConfig is what a bank with API Pix needs to give payments back.
@@ -100,7 +109,7 @@ func (c Config) validatePayouts(fail func(path, message, remedy string)) {
 	if len(c.Providers) > 0 && len(c.Operators) < 2 {
 		fail("operator", "names fewer than two people, and who proposes a payout cannot approve it", "add an [[operator]] for each")
 	}
-	accounts := map[string]bool{}
+	accounts, proposable := map[string]bool{}, map[string]bool{}
 	for i, p := range c.Providers {
 		at := fmt.Sprintf("provider[%d]", i)
 		if p.Name != "" && (!payouts.ValidRoute(p.Name) || accounts[p.Name]) {
@@ -120,6 +129,21 @@ func (c Config) validatePayouts(fail func(path, message, remedy string)) {
 		}
 		if p.Type == bacen.Name && p.MaxPayout+p.MaxDay > 0 {
 			fail(at+".max_payout", "is for payouts to keys, which this type cannot make: it gives payments back", "leave max_payout and max_day out")
+		}
+		if t := p.Terminals; t != nil {
+			switch {
+			case p.Type == bacen.Name:
+				fail(at+".terminals", "is for accounts that pay to keys, which this type does not", "remove the table; refunds need none")
+			case t.Tenant != "" && !wire.ValidSegment(t.Tenant):
+				fail(at+".terminals.tenant", "is no tenant of the registry", "write it as `ssg-hub device list` shows it")
+			case t.MaxPayout > p.MaxPayout:
+				fail(at+".terminals.max_payout", "is more than the account's max_payout", "lower it, or raise the account's")
+			case t.MaxDay < t.MaxPayout:
+				fail(at+".terminals.max_day", "is less than max_payout beside it", "raise max_day, or lower max_payout")
+			case proposable[t.Tenant+"/"+p.Merchant]:
+				fail(at+".terminals", "is another account's too, for this merchant and tenant: the terminals do not choose", "leave it with one of the accounts")
+			}
+			proposable[t.Tenant+"/"+p.Merchant] = true
 		}
 		if b := p.Bacen; b != nil {
 			for name, path := range map[string]string{"certificate": b.Certificate, "ca_file": b.CAFile} {
@@ -172,6 +196,9 @@ func joined(err error) []error {
 func (p ProviderConfig) route(log *slog.Logger) (payouts.Route, error) {
 	r := payouts.Route{
 		Name: p.Name, Merchant: p.Merchant, Account: p.account(), PerPayout: p.MaxPayout, PerDay: p.MaxDay, TwoFrom: p.TwoApproversFrom, PersonAfter: p.PersonAfter,
+	}
+	if t := p.Terminals; t != nil {
+		r.Terminals = &payouts.Terminals{Tenant: t.Tenant, PerPayout: t.MaxPayout, PerDay: t.MaxDay}
 	}
 	log = log.With("provider", p.Name)
 	limits, way := policy.New(p.RequestsPerSecond, log), providers.NewTransport(nil)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ssg-safe/agent/fleet/wire"
 	"github.com/ssg-safe/agent/hub"
 	"github.com/ssg-safe/agent/hub/bolt"
 	"github.com/ssg-safe/agent/hub/broker"
@@ -116,7 +118,8 @@ func serveHub(ctx context.Context, cfg Config, d *desk, log *slog.Logger) error 
 	if err != nil {
 		return usageError{err}
 	}
-	o.Store, o.Devices, o.Mark = d.hub, d.hub, filepath.Join(cfg.Data, "payouts.mark")
+	o.Store, o.Mark = d.hub, filepath.Join(cfg.Data, "payouts.mark")
+	o.Devices, o.Unseal = d.hub, unsealer(cfg.Data)
 	if d.book, err = payouts.Open(ctx, o); err != nil {
 		return err
 	}
@@ -135,6 +138,17 @@ func serveHub(ctx context.Context, cfg Config, d *desk, log *slog.Logger) error 
 	}}
 	sup.Add(supervise.Component{Name: "control", Run: c.run, Essential: true})
 	return sup.Run(ctx)
+}
+
+// unsealer opens what terminals sealed, with whichever of the keys there are now.
+func unsealer(data string) func(context string, sealed []byte) ([]byte, error) {
+	return func(context string, sealed []byte) ([]byte, error) {
+		keys, err := hub.LoadKeys(keysPath(data))
+		if err != nil {
+			return nil, err
+		}
+		return wire.OpenSealed([]ed25519.PrivateKey{keys.Signing, keys.Next, keys.Previous}, context, sealed)
+	}
 }
 
 // inside stands for the broker in this process, which is dialled in memory.

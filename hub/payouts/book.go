@@ -38,6 +38,8 @@ type Route struct {
 	// TwoFrom is the amount from which on two people must approve, payouts and
 	// refunds; 0: always.
 	TwoFrom money.Amount
+	// Terminals is what terminals may propose to be paid from it; nil: nothing.
+	Terminals *Terminals
 	// PersonAfter is how long a payout may be unknown before a person is told.
 	PersonAfter time.Duration
 }
@@ -56,9 +58,10 @@ type Options struct {
 	// Keep is how long the key that was paid, and the text with it, are kept after
 	// the end; 0 is 90 days.
 	Keep time.Duration
-	// Devices is where terminals are told what becomes of their payments' refunds; nil:
-	// nowhere.
+	// Devices is where terminals propose, and are told what becomes of that and of their
+	// payments' refunds; nil: nowhere. Unseal opens what they sealed (wire.OpenSealed).
 	Devices Devices
+	Unseal  func(context string, sealed []byte) ([]byte, error)
 	// Mark is the path of a file beside the store, by which a store that was restored
 	// from a backup is noticed; empty: there is none.
 	Mark string
@@ -74,6 +77,7 @@ type Book struct {
 	keep      time.Duration
 	mark      *mark
 	devices   Devices
+	unseal    func(context string, sealed []byte) ([]byte, error)
 	news      chan struct{} // capacity 1: a terminal is to be told something
 	log       *slog.Logger
 }
@@ -102,7 +106,7 @@ type hint struct {
 // has forgotten the end of, and made every payout that was being submitted unknown. Errors: ErrBroken, those of the store, and what is
 // wrong with the options.
 func Open(ctx context.Context, o Options) (*Book, error) {
-	b := &Book{store: o.Store, routes: map[string]*account{}, operators: map[string]Operator{}, keep: o.Keep, mark: &mark{path: o.Mark}, devices: o.Devices, news: make(chan struct{}, 1), log: o.Logger}
+	b := &Book{store: o.Store, routes: map[string]*account{}, operators: map[string]Operator{}, keep: o.Keep, mark: &mark{path: o.Mark}, devices: o.Devices, unseal: o.Unseal, news: make(chan struct{}, 1), log: o.Logger}
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
 	}

@@ -48,7 +48,7 @@ func idOf(n int) payout.ID { return payout.ID(fmt.Sprintf("HUB0%021d", n)) }
 
 const personalKey = "12345678909"
 
-func proposal(n int, amount money.Amount) Statement {
+func proposed(n int, amount money.Amount) Statement {
 	return Statement{Do: Propose, Payout: idOf(n), Kind: payout.ToKey, Route: "conta", Amount: amount, Key: personalKey, Description: "troco", Salt: "0123456789abcdef"}
 }
 
@@ -79,7 +79,7 @@ func (b *Book) must(t testing.TB, signed string) Record {
 func TestDecisions(t *testing.T) {
 	d := &disk{rows: map[string][]byte{}}
 	b := newBook(t, d, bankAccount())
-	first := sign(t, "ana", proposal(1, 4999))
+	first := sign(t, "ana", proposed(1, 4999))
 	r := b.must(t, first)
 	if r.State != payout.Proposed || r.Approvers != 1 || r.Merchant != "loja" || r.By != "ana" {
 		t.Fatalf("got %+v", r)
@@ -99,7 +99,7 @@ func TestDecisions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := proposal(1, 1)
+	other := proposed(1, 1)
 	forged := sign(t, "bia", approve)
 	for name, test := range map[string]struct {
 		signed string
@@ -114,7 +114,7 @@ func TestDecisions(t *testing.T) {
 		"a signature of another":        {forged[:strings.IndexByte(forged, '.')] + first[strings.IndexByte(first, '.'):], ErrStatement},
 		"no such payout":                {sign(t, "bia", Statement{Do: Approve, Payout: idOf(9), Digest: r.Digest}), hub.ErrNotFound},
 		"a testimony before sending":    {sign(t, "bia", Statement{Do: Resolve, Payout: r.ID, State: payout.Failed, Document: "extrato", Reason: "seen"}), nil},
-		"above the limit of one":        {sign(t, "ana", proposal(2, 10001)), ErrLimit},
+		"above the limit of one":        {sign(t, "ana", proposed(2, 10001)), ErrLimit},
 	} {
 		before := len(d.rows)
 		_, err := b.Do(t.Context(), test.signed)
@@ -133,7 +133,7 @@ func TestDecisions(t *testing.T) {
 	}
 
 	// Two approve what is large, and the day has a limit, which rejected ones free.
-	big := b.must(t, sign(t, "ana", proposal(3, 10000)))
+	big := b.must(t, sign(t, "ana", proposed(3, 10000)))
 	if got := b.must(t, sign(t, "bia", Statement{Do: Approve, Payout: big.ID, Digest: big.Digest})); got.State != payout.Proposed {
 		t.Errorf("after one of two: %s", got.State)
 	}
@@ -143,7 +143,7 @@ func TestDecisions(t *testing.T) {
 	if got := b.must(t, sign(t, "caio", Statement{Do: Approve, Payout: big.ID, Digest: big.Digest})); got.State != payout.Approved {
 		t.Errorf("after two: %s", got.State)
 	}
-	one := b.must(t, sign(t, "ana", proposal(4, 2)))
+	one := b.must(t, sign(t, "ana", proposed(4, 2)))
 	if _, err := b.Do(t.Context(), sign(t, "bia", Statement{Do: Approve, Payout: one.ID, Digest: one.Digest})); !errors.Is(err, ErrLimit) {
 		t.Errorf("149.99 and 0.02 of 150.00: %v", err)
 	}
@@ -167,7 +167,7 @@ func verify(d *disk) (Report, error) { return Verify(&memoryTx{rows: d.rows}) }
 func TestVerify(t *testing.T) {
 	d := &disk{rows: map[string][]byte{}}
 	b := newBook(t, d, bankAccount())
-	r := b.must(t, sign(t, "ana", proposal(1, 100)))
+	r := b.must(t, sign(t, "ana", proposed(1, 100)))
 	b.must(t, sign(t, "bia", Statement{Do: Approve, Payout: r.ID, Kind: payout.ToKey, Digest: r.Digest}))
 	if _, err := b.record(t.Context(), r.ID, func(r Record) (payout.Fact, error) { return r.Submit(time.Now()) }); err != nil {
 		t.Fatal(err)
@@ -286,10 +286,10 @@ func TestOptions(t *testing.T) {
 	}
 	b := newBook(t, &disk{rows: map[string][]byte{}}, bankAccount())
 	b.operators = map[string]Operator{"ana": b.operators["ana"]}
-	if _, err := b.Do(t.Context(), sign(t, "ana", proposal(1, 1))); err == nil || !strings.Contains(err.Error(), "it takes 2 people") {
+	if _, err := b.Do(t.Context(), sign(t, "ana", proposed(1, 1))); err == nil || !strings.Contains(err.Error(), "it takes 2 people") {
 		t.Errorf("one person alone: %v", err)
 	}
-	wrong := proposal(1, 1)
+	wrong := proposed(1, 1)
 	wrong.Route = "cnota"
 	if _, err := b.Do(t.Context(), sign(t, "ana", wrong)); err == nil || !strings.Contains(err.Error(), `no route "cnota"; there are: conta`) {
 		t.Errorf("a route that is none: %v", err)
@@ -298,7 +298,7 @@ func TestOptions(t *testing.T) {
 
 // FuzzStatement: no bytes get past the signature, and none end the program.
 func FuzzStatement(f *testing.F) {
-	f.Add(sign(f, "ana", proposal(1, 100)))
+	f.Add(sign(f, "ana", proposed(1, 100)))
 	f.Add(sign(f, "bia", Statement{Do: Approve, Payout: idOf(1), Digest: strings.Repeat("a", 64)}))
 	f.Add(sign(f, "bia", Statement{Do: Resolve, Payout: idOf(1), State: payout.Failed, Document: "x", Reason: "y"}))
 	f.Add("e30.AA")
@@ -333,7 +333,7 @@ func FuzzStatement(f *testing.F) {
 func TestStatementsSayNoMore(t *testing.T) {
 	d := &disk{rows: map[string][]byte{}}
 	b := newBook(t, d, bankAccount())
-	r := b.must(t, sign(t, "ana", proposal(1, 100)))
+	r := b.must(t, sign(t, "ana", proposed(1, 100)))
 	for name, s := range map[string]Statement{
 		"an approval with a reason":  {Do: Approve, Payout: r.ID, Digest: r.Digest, Reason: "fine"},
 		"an approval with an amount": {Do: Approve, Payout: r.ID, Digest: r.Digest, Amount: 1},
@@ -362,7 +362,7 @@ func TestKinds(t *testing.T) {
 	w := newWorld(t, nil, "")
 	w.sold("C1", "E182361202026010100000000000001A", 100)
 	b := newBook(t, w.disk, bankAccount())
-	pay := b.must(t, sign(t, "ana", proposal(1, 100)))
+	pay := b.must(t, sign(t, "ana", proposed(1, 100)))
 	back := b.must(t, sign(t, "ana", refundOf(2, "conta")))
 	for _, r := range []Record{pay, back} {
 		other := payout.Refund
@@ -446,7 +446,7 @@ func TestRefundsHaveNoDay(t *testing.T) {
 		Do: Propose, Payout: idOf(1), Kind: payout.Refund, Route: "conta", Amount: 9999, Salt: "0123456789abcdef",
 		Device: "kiosk-1", Charge: "C1", EndToEnd: "E182361202026010100000000000001A",
 	}
-	for _, s := range []Statement{back, proposal(2, 10000)} {
+	for _, s := range []Statement{back, proposed(2, 10000)} {
 		r := b.must(t, sign(t, "ana", s))
 		b.must(t, sign(t, "bia", Statement{Do: Approve, Payout: r.ID, Digest: r.Digest}))
 		r = b.must(t, sign(t, "caio", Statement{Do: Approve, Payout: r.ID, Digest: r.Digest}))
@@ -475,7 +475,7 @@ func TestSlowProviders(t *testing.T) {
 		a := bankAccount()
 		a.Sender = slow{}
 		b := newBook(t, d, a)
-		r := b.must(t, sign(t, "ana", proposal(1, 100)))
+		r := b.must(t, sign(t, "ana", proposed(1, 100)))
 		b.must(t, sign(t, "bia", Statement{Do: Approve, Payout: r.ID, Digest: r.Digest}))
 		w := &worker{book: b, a: b.routes["conta"], began: time.Now(), known: map[payout.ID]*pace{}}
 		told := 0

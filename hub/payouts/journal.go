@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,8 +21,10 @@ import (
 // form is stored: names never change.
 type Record struct {
 	payout.Payout
-	// Device is the terminal whose payment a refund gives back.
+	// Device is the terminal that proposed it, or whose payment a refund gives back.
 	Device string `json:"device,omitempty"`
+	// Proposal says where it came from, when the terminal proposed it.
+	Proposal *Origin `json:"proposal,omitempty"`
 	// Manual: no provider is asked; a person does it and testifies.
 	Manual bool      `json:"manual,omitempty"`
 	Made   time.Time `json:"made"`
@@ -41,9 +44,10 @@ type Entry struct {
 	At   time.Time       `json:"at"`
 	Kind string          `json:"kind"`
 	Fact json.RawMessage `json:"fact"`
-	// Device and Manual belong to a proposal, see [Record].
-	Device string `json:"device,omitempty"`
-	Manual bool   `json:"manual,omitempty"`
+	// Device, Manual and Proposal belong to a proposal, see [Record].
+	Device   string  `json:"device,omitempty"`
+	Manual   bool    `json:"manual,omitempty"`
+	Proposal *Origin `json:"proposal,omitempty"`
 	// Signed is the statement that it rests on, and Key the public key of who signed
 	// it, so that it can be checked when that person is no operator any more. A
 	// proposal's statement holds the key to pay, and lies with the details.
@@ -82,6 +86,9 @@ const (
 	prefixHold = "details/" // ID
 	prefixDay  = "day/"     // ROUTE/DAY/ID: counts against the limit
 	prefixBack = "refund/"  // END_TO_END/ID
+
+	prefixTerminal = "terminal/" // DEVICE/DAY/ID: proposed by it
+	prefixAtWork   = "at_work/"  // DEVICE/ID: proposed by it, and not over
 )
 
 func factKey(seq uint64) string            { return fmt.Sprintf("%s%016x", prefixFact, seq) }
@@ -130,8 +137,8 @@ func Details(tx hub.Tx, id payout.ID) (payout.Details, error) {
 	return d.payout(), err
 }
 
-// List returns payouts of a kind ("": all) in the order of their ids, which is that
-// of their making, with all those that are over as well.
+// List returns payouts of a kind ("": all) in the order of their making, with all those
+// that are over as well.
 func List(tx hub.Tx, kind payout.Kind, all bool) ([]Record, error) {
 	var list []Record
 	for row, err := range tx.Scan(hub.KindPayout, prefixPay) {
@@ -146,6 +153,7 @@ func List(tx hub.Tx, kind payout.Kind, all bool) ([]Record, error) {
 			list = append(list, r)
 		}
 	}
+	slices.SortStableFunc(list, func(a, b Record) int { return a.Made.Compare(b.Made) })
 	return list, nil
 }
 
@@ -213,7 +221,7 @@ func hashOf(doc []byte) string {
 func (r *Record) fold(f payout.Fact, e Entry) {
 	switch f.(type) {
 	case payout.ProposedFact:
-		r.Made, r.Device, r.Manual = e.At, e.Device, e.Manual
+		r.Made, r.Device, r.Manual, r.Proposal = e.At, e.Device, e.Manual, e.Proposal
 	case payout.SubmittingFact:
 		if r.Sent.IsZero() {
 			r.Sent = e.At
@@ -252,8 +260,17 @@ func index(tx hub.Tx, before, r Record) error {
 	if before.State == "" && r.Kind == payout.Refund && err == nil {
 		err = put(tx, backPrefix(r.EndToEnd)+string(r.ID), true)
 	}
-	if r.State != before.State && r.concerns() && err == nil {
+	if r.State != before.State && (r.Proposal != nil || r.concerns()) && err == nil {
 		err = put(tx, tellKey(r.Device, r.ID), true)
+	}
+	if r.Proposal == nil || err != nil {
+		return err
+	}
+	switch {
+	case r.State.Over():
+		err = tx.Delete(hub.KindPayout, terminalOpen(r.Device)+string(r.ID))
+	case before.State == "":
+		err = errors.Join(put(tx, terminalDay(r.Device, dayOf(r.Made))+string(r.ID), true), put(tx, terminalOpen(r.Device)+string(r.ID), true))
 	}
 	return err
 }

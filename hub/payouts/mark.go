@@ -121,10 +121,13 @@ func (b *Book) restored(ctx context.Context, seen, newest uint64) error {
 			if r.State != payout.Proposed && r.State != payout.Approved {
 				continue
 			}
-			f := payout.RejectedFact{Payout: r.ID, By: restoredBy, Reason: "the hub was restored from a backup, and this may have been sent since"}
+			f := payout.RejectedFact{Payout: r.ID, By: restoredBy, Reason: restoredReason}
 			if _, err := b.append(tx, r, f, Entry{}); err != nil {
 				return err
 			}
+		}
+		if err := b.forgetProposals(tx); err != nil {
+			return err
 		}
 		_, err = hub.Raise(tx, hub.Alarm{
 			Device: "hub", Kind: hub.AlarmPayout, Subject: "restored", Level: wire.LevelAlarm, Last: time.Now().UTC(),

@@ -38,7 +38,7 @@ func TestRestored(t *testing.T) {
 					do(b)
 					time.Sleep(time.Second) // of the bubble
 				}
-				live(func(b *Book) { b.must(t, sign(t, "ana", proposal(1, 100))) })
+				live(func(b *Book) { b.must(t, sign(t, "ana", proposed(1, 100))) })
 				backup := maps.Clone(d.rows)
 				approve := func(b *Book) error {
 					rec := must(Get(&memoryTx{rows: d.rows}, idOf(1)))
@@ -188,7 +188,7 @@ func TestAnotherAccount(t *testing.T) {
 		first := &stranger{lost: true}
 		b, round := open("one", first)
 		for n := range 2 {
-			b.must(t, sign(t, "ana", proposal(n, 100)))
+			b.must(t, sign(t, "ana", proposed(n, 100)))
 		}
 		approve := func(b *Book, n int) error {
 			r := must(Get(&memoryTx{rows: d.rows}, idOf(n)))
@@ -263,9 +263,9 @@ func TestRestoredTwice(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		b.must(t, sign(t, "ana", proposal(1, 100)))
+		b.must(t, sign(t, "ana", proposed(1, 100)))
 		send(1)
-		b.must(t, sign(t, "ana", proposal(2, 100)))
+		b.must(t, sign(t, "ana", proposed(2, 100)))
 		newer := maps.Clone(d.rows)
 		send(2)
 		d.rows = old
@@ -276,7 +276,7 @@ func TestRestoredTwice(t *testing.T) {
 			t.Errorf("got %+v", rec)
 		}
 		b, _ = live()
-		b.must(t, sign(t, "ana", proposal(3, 100)))
+		b.must(t, sign(t, "ana", proposed(3, 100)))
 		if live(); must(Get(&memoryTx{rows: d.rows}, idOf(3))).State != payout.Proposed {
 			t.Error("a start like any other ends proposals")
 		}

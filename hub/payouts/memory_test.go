@@ -103,6 +103,15 @@ func (t *memoryTx) Entries(string, ledger.Position) iter.Seq2[hub.Entry, error] 
 	}
 }
 
+func (t *memoryTx) Entry(_ string, at ledger.Position) (hub.Entry, error) {
+	for _, e := range t.entries {
+		if e.Position == at {
+			return e, nil
+		}
+	}
+	return hub.Entry{}, fmt.Errorf("%v: %w", at, hub.ErrNotFound)
+}
+
 func (t *memoryTx) Get(kind hub.Kind, key string) ([]byte, error) {
 	if doc, ok := t.rows[string(kind)+" "+key]; ok {
 		return doc, nil

@@ -301,7 +301,7 @@ func newWorld(t *testing.T, rng *rand.Rand, mutant string) *world {
 // payments proposes some payouts, one of which the provider refuses later.
 func (w *world) payments() {
 	for n := range 1 + w.rng.IntN(3) {
-		s := proposal(n, money.Amount(1000+n))
+		s := proposed(n, money.Amount(1000+n))
 		if w.rng.IntN(4) == 0 {
 			s.Key = "nobody@example.com"
 		}

@@ -13,10 +13,13 @@ import (
 	"github.com/ssg-safe/agent/hub"
 	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/payout"
+	"github.com/ssg-safe/agent/proposal"
 )
 
-// Devices is the hub, as far as terminals are told what becomes of payouts.
+// Devices is the hub, as far as terminals propose, and are told what becomes of payouts.
 type Devices interface {
+	// Proposed gets a token when there may be proposals that are ready.
+	Proposed() <-chan struct{}
 	// Payout tells a device what became of a payout or refund, durably; hub.Hub.
 	Payout(ctx context.Context, device string, p wire.Payout) error
 }
@@ -46,8 +49,8 @@ func (b *Book) wakeTeller() {
 // tellEvery is between attempts to tell what could not be told.
 const tellEvery = time.Minute
 
-// serveTerminals tells terminals what becomes of the refunds of their payments, until ctx
-// ends.
+// serveTerminals makes payouts of what terminals propose, and tells them what becomes of
+// it, and of the refunds of their payments, until ctx ends.
 func (b *Book) serveTerminals(ctx context.Context) error {
 	if b.devices == nil {
 		return nil
@@ -59,12 +62,16 @@ func (b *Book) serveTerminals(ctx context.Context) error {
 		return err
 	}
 	for {
+		if err := b.takeAll(ctx); err != nil {
+			return err
+		}
 		if err := b.tellAll(ctx); err != nil {
 			return err
 		}
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-b.devices.Proposed():
 		case <-b.news:
 		case <-tick.C:
 			if err := b.remind(ctx, looked); err != nil {
@@ -100,7 +107,7 @@ func (b *Book) tellOne(ctx context.Context, key string) error {
 	device, _, _ := strings.Cut(strings.TrimPrefix(key, prefixTell), "/")
 	var m wire.Payout
 	read := func(tx hub.Tx) (err error) {
-		m, err = message(tx, lastPart(key))
+		m, err = message(tx, device, lastPart(key))
 		return err
 	}
 	if err := b.store.View(ctx, read); err != nil {
@@ -130,14 +137,24 @@ func (b *Book) tellOne(ctx context.Context, key string) error {
 }
 
 // message is what a terminal is to be told about a payout, with what the newest outcome
-// rests on.
-func message(tx hub.Tx, id payout.ID) (wire.Payout, error) {
+// rests on, or about a proposal that became none.
+func message(tx hub.Tx, device string, id payout.ID) (wire.Payout, error) {
 	r, err := Get(tx, id)
+	if errors.Is(err, hub.ErrNotFound) {
+		p, err := hub.GetProposal(tx, device, id)
+		return p.Payout(p.State, plain(p.Reason)), err
+	}
 	if err != nil {
 		return wire.Payout{}, err
 	}
 	m := wire.Payout{
 		Payout: string(r.ID), Kind: string(r.Kind), State: string(r.State), Cents: r.Amount, Charge: r.Charge, EndToEnd: r.EndToEnd, Sent: r.Paid,
+	}
+	if r.Proposal != nil {
+		m.Reason = plain(r.Reason)
+	}
+	if r.State == payout.Rejected && r.Reason == restoredReason {
+		m.State = string(proposal.Forgotten)
 	}
 	history, err := History(tx, id)
 	if err != nil {
@@ -156,21 +173,21 @@ func message(tx hub.Tx, id payout.ID) (wire.Payout, error) {
 }
 
 // remind notes what terminals are to be told again: their ledger, as the hub holds it,
-// lacks a refund that was made. So it is when a terminal was restored from a backup, when
-// its version of a fork was taken, and when the hub was older than this. A ledger is long,
-// and is looked through only when it has become another; looked is what this process knows
-// of that.
+// lacks a refund that was made, or may lack what became of their proposals. So it is when
+// a terminal was restored from a backup, when its version of a fork was taken, and when the
+// hub was older than this. A ledger is long, and is looked through only when it has become
+// another; looked is what this process knows of that.
 func (b *Book) remind(ctx context.Context, looked map[string]string) error {
 	lacks := map[string][]payout.ID{}
 	became := map[string]string{}
 	err := b.store.View(ctx, func(tx hub.Tx) error {
-		list, err := List(tx, payout.Refund, true)
+		list, err := List(tx, "", true)
 		if err != nil {
 			return err
 		}
 		made := map[string][]Record{}
 		for _, r := range list {
-			if r.concerns() {
+			if r.concerns() || r.Proposal != nil {
 				made[r.Device] = append(made[r.Device], r)
 			}
 		}
@@ -195,7 +212,7 @@ func (b *Book) remind(ctx context.Context, looked map[string]string) error {
 				return err
 			}
 			for _, r := range refunds {
-				if !has[told{string(r.ID), r.EndToEnd, r.State == payout.Returned}] {
+				if r.Proposal != nil || !has[told{string(r.ID), r.EndToEnd, r.State == payout.Returned}] {
 					lacks[device] = append(lacks[device], r.ID)
 				}
 			}

@@ -48,6 +48,8 @@ func (m *mailbox) empty() {
 	m.words = nil
 }
 
+func (m *mailbox) Proposed() <-chan struct{} { return nil }
+
 func (m *mailbox) Payout(_ context.Context, device string, p wire.Payout) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -1,0 +1,279 @@
+package hub
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/ssg-safe/agent/fleet/wire"
+	"github.com/ssg-safe/agent/ledger"
+	"github.com/ssg-safe/agent/payout"
+	"github.com/ssg-safe/agent/proposal"
+)
+
+// A proposal of a device becomes one that people can approve in three steps, each of which
+// needs the one before:
+//
+//	queued     the entry that proposes it is here
+//	received   that entry is signed by the device, and its details are here (propose); the
+//	           device is told, by a message whose id is kept
+//	ready      the entry by which the device records just that message is here, and is
+//	           offered, by ReadyProposals, once it is signed
+//
+// The device erases the details with that entry. So a hub that was restored to a time
+// before it cannot make the same thing a second time of what it is sent again: the entry
+// names a message that this hub never sent, and the proposal is forgotten.
+
+// Proposal is what a device proposes. Its JSON form is stored.
+type Proposal struct {
+	proposal.Proposal
+	Device string `json:"device"`
+	// State is Queued, Received, Ready, Taken, proposal.Refused or proposal.Forgotten.
+	State payout.State `json:"state"`
+	// Entry proposes it, and has this hash.
+	Entry ledger.Position `json:"entry"`
+	Hash  ledger.Hash     `json:"hash"`
+	// Box holds the sealed details until somebody has made something of them.
+	Box []byte `json:"box,omitempty"`
+	// JTI is the message by which the device was told that it is here, Known the entry
+	// by which it recorded that.
+	JTI   string           `json:"jti,omitempty"`
+	Known *ledger.Position `json:"known,omitempty"`
+	// Reason is why it was refused.
+	Reason string `json:"reason,omitempty"`
+	// Said is what the device was told last, without claims.
+	Said *wire.Payout `json:"said,omitempty"`
+}
+
+// States of a proposal at the hub, besides those of package proposal.
+const (
+	// Ready: it can be offered for approval once its entries are signed.
+	Ready payout.State = "ready"
+	// Taken: it is a payout or refund now, which has a state of its own.
+	Taken payout.State = "taken"
+)
+
+func proposalKey(device string, id payout.ID) string { return device + "/" + string(id) }
+
+// Proposed gets a token when there may be proposals that are ready.
+func (h *Hub) Proposed() <-chan struct{} { return h.proposed }
+
+// wakeProposals tells whoever waits for them, after the commit.
+func (w *work) wakeProposals() {
+	w.after = append(w.after, func() {
+		select {
+		case w.h.proposed <- struct{}{}:
+		default:
+		}
+	})
+}
+
+// propose notes what an entry proposes.
+func (w *work) propose(d *deviceWork, e *candidate) error {
+	p, err := proposal.Decode(d.Name, e.proposal)
+	if err != nil {
+		return w.raise(d, AlarmProposal, wire.LevelAlarm, "the device proposes what no terminal of ours would: it is ignored", map[string]string{"at": e.Position.String(), "why": err.Error()})
+	}
+	key := proposalKey(d.Name, p.ID)
+	old, known, err := find[Proposal](w.tx, KindProposal, key)
+	if err != nil {
+		return err
+	}
+	if known && old.State != proposal.Queued {
+		if old.Proposal == p {
+			return nil
+		}
+		return w.alarm(Alarm{
+			Device: d.Name, Kind: AlarmProposal, Subject: string(p.ID), Level: wire.LevelAlarm,
+			Text:   "the device, which was restored, proposes anew under a reference that the hub has already: the first one counts, and the device is told nothing more of either",
+			Detail: map[string]string{"proposal": string(p.ID), "reference": p.Reference, "first": old.Entry.String(), "again": e.Position.String()},
+		}, true)
+	}
+	return put(w.tx, KindProposal, key, Proposal{Proposal: p, Device: d.Name, State: proposal.Queued, Entry: e.Position, Hash: e.Hash})
+}
+
+// offered takes the details of a proposal, and answers with what is known of it.
+func (w *work) offered(d *deviceWork, m wire.Propose) error {
+	if d.Fork != nil {
+		return nil
+	}
+	key := proposalKey(d.Name, payout.ID(m.Proposal))
+	p, known, err := find[Proposal](w.tx, KindProposal, key)
+	if err != nil || !known {
+		return err // its entry is on the way, and the message comes again
+	}
+	if p.Kind == payout.ToKey && proposal.SealedHash(m.Sealed) != p.Sealed {
+		return nil // of another one under the same reference
+	}
+	if p.State != proposal.Queued {
+		return w.repeat(d, p)
+	}
+	if signed, err := Signed(w.tx, d.Name, p.Entry); err != nil || !signed {
+		return err
+	}
+	if p.Kind == payout.ToKey {
+		p.Box = m.Sealed
+	}
+	p.State = proposal.Received
+	return w.tell(d, p)
+}
+
+// repeat says again what a device asks for because it was never told, or has forgotten.
+func (w *work) repeat(d *deviceWork, p Proposal) error {
+	if p.Said == nil {
+		return nil // it will be told in a moment
+	}
+	jti, known, err := find[string](w.tx, KindReference, refKey(d.Name, wire.TypPayout, string(p.ID)))
+	if err != nil {
+		return err
+	}
+	if known {
+		m, err := get[Message](w.tx, KindMessage, d.Name+"/"+jti)
+		if err != nil || m.State == Waiting {
+			return err // it is sent until it is answered
+		}
+	}
+	if p.State == proposal.Received {
+		return w.tell(d, p)
+	}
+	return w.start(d, Message{Device: d.Name, JTI: newID(), Payout: p.Said, Made: w.now, State: Waiting})
+}
+
+// tell tells the device the state of a proposal that is nothing else yet, and keeps the
+// proposal.
+func (w *work) tell(d *deviceWork, p Proposal) error {
+	said := p.Payout(p.State, p.Reason)
+	p.Said = &said
+	m := Message{Device: d.Name, JTI: newID(), Payout: &said, Made: w.now, State: Waiting}
+	p.JTI = m.JTI
+	if err := put(w.tx, KindProposal, proposalKey(d.Name, p.ID), p); err != nil {
+		return err
+	}
+	return w.start(d, m)
+}
+
+// Payout is the message that tells the device of a state of its proposal, without claims.
+func (p Proposal) Payout(s payout.State, reason string) wire.Payout {
+	return wire.Payout{
+		Payout: string(p.ID), Kind: string(p.Kind), State: string(s), Cents: p.Amount, Charge: p.Charge, EndToEnd: p.EndToEnd, Reason: reason,
+	}
+}
+
+// told notes that a device has recorded what it was told of a proposal.
+func (w *work) told(d *deviceWork, e *candidate) error {
+	s := e.said.Said
+	if s.State != proposal.Received || s.Odd != "" {
+		return nil
+	}
+	key := proposalKey(d.Name, s.ID)
+	p, known, err := find[Proposal](w.tx, KindProposal, key)
+	switch {
+	case err != nil:
+		return err
+	case !known || p.Known != nil || p.State != proposal.Queued && p.State != proposal.Received:
+		return nil
+	case p.State == proposal.Queued || p.JTI != e.said.JTI:
+		p.State, p.Box, p.Reason = proposal.Forgotten, nil, "the hub was restored from a backup"
+		return errors.Join(w.tell(d, p), w.alarm(Alarm{
+			Device: d.Name, Kind: AlarmProposal, Subject: string(p.ID), Level: wire.LevelAlarm,
+			Text:   "the hub was restored from a backup and has forgotten what became of a device's proposal: it may have been paid; compare with the provider's statement before it is proposed again",
+			Detail: map[string]string{"proposal": string(p.ID), "reference": p.Reference, "amount": p.Amount.String()},
+		}, true))
+	}
+	p.State, p.Known = Ready, &e.Position
+	w.wakeProposals()
+	return errors.Join(put(w.tx, KindProposal, key, p), put(w.tx, KindReady, key, true))
+}
+
+// Signed reports whether a device has signed its chain up to a position, which the hub
+// holds.
+func Signed(tx Tx, device string, at ledger.Position) (bool, error) {
+	c, err := get[Chain](tx, KindChain, chainKey(device, at.Epoch))
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && !c.Signed.Before(at), err
+}
+
+// ReadyProposals lists the proposals that are ready, and whose entries their devices have
+// signed. A device that is revoked, or forked, proposes nothing.
+func ReadyProposals(tx Tx) ([]Proposal, error) {
+	var list []Proposal
+	for row, err := range tx.Scan(KindReady, "") {
+		if err != nil {
+			return nil, err
+		}
+		p, err := get[Proposal](tx, KindProposal, row.Key)
+		if err != nil {
+			return nil, err
+		}
+		d, err := get[Device](tx, KindDevice, p.Device)
+		if err != nil {
+			return nil, err
+		}
+		signed, err := Signed(tx, p.Device, *p.Known)
+		if err != nil {
+			return nil, err
+		}
+		e, err := tx.Entry(p.Device, p.Entry)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return nil, err
+		}
+		if signed && err == nil && e.Hash == p.Hash && d.Revoked.IsZero() && d.Fork == nil {
+			list = append(list, p)
+		}
+	}
+	return list, nil
+}
+
+// UnfinishedProposals lists those that are received, or ready, and of which nothing was
+// made yet.
+func UnfinishedProposals(tx Tx) ([]Proposal, error) {
+	var list []Proposal
+	for p, err := range scan[Proposal](tx, KindProposal, "") {
+		if err != nil {
+			return nil, err
+		}
+		if p.State == proposal.Received || p.State == Ready {
+			list = append(list, p)
+		}
+	}
+	return list, nil
+}
+
+// GetProposal returns a device's proposal, or ErrNotFound.
+func GetProposal(tx Tx, device string, id payout.ID) (Proposal, error) {
+	return get[Proposal](tx, KindProposal, proposalKey(device, id))
+}
+
+// EndProposal records what was made of a proposal: Taken, proposal.Refused or
+// proposal.Forgotten, and erases its details. The device is told by [Hub.Payout].
+func EndProposal(tx Tx, p Proposal, state payout.State, reason string) error {
+	p.State, p.Reason, p.Box = state, reason, nil
+	key := proposalKey(p.Device, p.ID)
+	return errors.Join(put(tx, KindProposal, key, p), tx.Delete(KindReady, key))
+}
+
+// keepProposals sees to the proposals of entries from a fork on, which are set aside.
+func keepProposals(tx Tx, device string, from ledger.Position, c Chain) error {
+	list, err := collect[Proposal](tx, KindProposal, device+"/")
+	if err != nil {
+		return err
+	}
+	gone := func(at ledger.Position) bool {
+		return at.Epoch == from.Epoch && !at.Before(from) && c.Signed.Before(at)
+	}
+	for _, p := range list {
+		key := proposalKey(device, p.ID)
+		switch {
+		case p.State == proposal.Queued && gone(p.Entry):
+			err = tx.Delete(KindProposal, key)
+		case p.State == Ready && gone(*p.Known):
+			p.State, p.Known = proposal.Received, nil
+			err = errors.Join(put(tx, KindProposal, key, p), tx.Delete(KindReady, key))
+		}
+		if err != nil {
+			return fmt.Errorf("proposal %s: %w", p.ID, err)
+		}
+	}
+	return nil
+}
