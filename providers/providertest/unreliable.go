@@ -60,7 +60,6 @@ func (u *unreliable) RoundTrip(req *http.Request) (*http.Response, error) {
 			resp.Body.Close()              // nobody is there
 		}
 	}
-	apart := httptrace.WithClientTrace(context.WithoutCancel(req.Context()), &httptrace.ClientTrace{})
 	switch {
 	case dice < chance:
 		if t := httptrace.ContextClientTrace(req.Context()); t != nil {
@@ -68,14 +67,14 @@ func (u *unreliable) RoundTrip(req *http.Request) (*http.Response, error) {
 			t.GotConn(httptrace.GotConnInfo{})
 			t.WroteHeaders()
 		}
-		time.AfterFunc(delay, func() { unheard(apart) })
+		time.AfterFunc(delay, func() { unheard(context.Background()) })
 		return nil, errLost
 	case second:
 		unheard(req.Context())
 		return u.next.RoundTrip(again(req.Context()))
 	default:
 		resp, err := u.next.RoundTrip(again(req.Context()))
-		time.AfterFunc(time.Millisecond, func() { unheard(apart) })
+		time.AfterFunc(time.Millisecond, func() { unheard(context.Background()) })
 		return resp, err
 	}
 }
