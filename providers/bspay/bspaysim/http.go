@@ -327,7 +327,7 @@ func (s *Sim) opened(t transaction, status int, f simkit.Faults) simkit.Answer {
 	case known && (s.opts.Conflict || made.Type != t.Type):
 		return refuse(http.StatusConflict, "DUPLICATE_EXTERNAL_ID")
 	}
-	row := s.row(made, time.Now())
+	row := s.row(&made, time.Now())
 	if code := f[simkit.Code]; f.Has(simkit.Code) && made.Code != "" {
 		row["payment_info"] = map[string]any{
 			"qrcode": s.payee.Spoiled(code, location(made.ID), made.centavos(), ""), "expires_at": made.Expires,

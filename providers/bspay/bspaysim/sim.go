@@ -397,16 +397,16 @@ func (s *Sim) uuid(kind string, n int) string {
 // location is the path of a charge's location.
 func location(id string) string { return "/v2/qr/" + id }
 
-// open commits a transaction, or returns the one that has its external_id.
-// s.mu is not held.
-func (s *Sim) open(t transaction) (made *transaction, known bool, err error) {
+// open commits a transaction, or returns the one that has its external_id, as it is
+// now. s.mu is not held.
+func (s *Sim) open(t transaction) (made transaction, known bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old := s.external[t.ExternalID]; old != nil {
-		return old, true, nil
+		return *old, true, nil
 	}
 	if t.Type != "cashin" && !s.affords(t) {
-		return nil, false, errFunds
+		return transaction{}, false, errFunds
 	}
 	t.ID = s.uuid("transaction", len(s.order))
 	now := time.Now().UTC()
@@ -420,9 +420,9 @@ func (s *Sim) open(t transaction) (made *transaction, known bool, err error) {
 		t.Due = now.Add(s.opts.SettleAfter)
 	}
 	if err := s.record(record{Op: "transaction", Transaction: &t}); err != nil {
-		return nil, false, err
+		return transaction{}, false, err
 	}
-	return s.transactions[t.ID], false, nil
+	return *s.transactions[t.ID], false, nil
 }
 
 var errFunds = errors.New("the account does not hold enough")
