@@ -115,7 +115,9 @@ type contest struct {
 	disk     *probe
 	next     atomic.Int64
 	rates    map[int][][]float64 // by producers, subject: operations a second, round by round
-	group    map[int][]float64   // by producers: our operations in a commit
+	// By producers: our operations and pages in a commit, and how many commits a second
+	// we and the bare disk made of so many pages.
+	group, pages, commits, bare map[int][]float64
 }
 
 // measureOperation lets all subjects take turns on one disk: first by
@@ -157,7 +159,10 @@ const rivals = 4
 
 // hold holds a contest in dir.
 func hold(ctx context.Context, dir string, rounds int, cell time.Duration, rivals int) (c *contest, err error) {
-	c = &contest{names: []string{"this store", "dque", "SQLite"}, rates: map[int][][]float64{}, group: map[int][]float64{}}
+	c = &contest{
+		names: []string{"this store", "dque", "SQLite"}, rates: map[int][][]float64{},
+		group: map[int][]float64{}, pages: map[int][]float64{}, commits: map[int][]float64{}, bare: map[int][]float64{},
+	}
 	for _, n := range producers {
 		c.rates[n] = make([][]float64, len(c.names))
 	}
@@ -262,9 +267,18 @@ func (c *contest) round(ctx context.Context, round int, cell time.Duration) erro
 			c.rates[n][i] = append(c.rates[n][i], rate)
 			if c.subjects[i] == subject(c.us) {
 				after := c.us.store.Stats()
-				c.group[n] = append(c.group[n], float64(after.Ops-before.Ops)/float64(after.Commits-before.Commits))
+				commits := float64(after.Commits - before.Commits)
+				group := float64(after.Ops-before.Ops) / commits
+				c.group[n] = append(c.group[n], group)
+				c.pages[n] = append(c.pages[n], float64(after.Bytes-before.Bytes)/4096/commits)
+				c.commits[n] = append(c.commits[n], rate/group)
 			}
 		}
+		bare, err := c.bareCell(int(c.pages[n][round]+.5), cell)
+		if err != nil {
+			return err
+		}
+		c.bare[n] = append(c.bare[n], bare)
 		for range 50 {
 			if err := c.disk.once(); err != nil {
 				return err
@@ -295,19 +309,37 @@ func (c *contest) cell(ctx context.Context, s subject, n int, length time.Durati
 	return float64(done.Load()) / time.Since(began).Seconds(), errors.Join(errs...)
 }
 
+// bareCell is the turn of the disk without a store: commits a second of so many pages.
+func (c *contest) bareCell(pages int, length time.Duration) (float64, error) {
+	began, done := time.Now(), 0
+	for time.Since(began) < length {
+		if err := c.disk.bare(pages); err != nil {
+			return 0, err
+		}
+		done++
+	}
+	return float64(done) / time.Since(began).Seconds(), nil
+}
+
 // report forms ratios within rounds, and tells their medians.
 func (c *contest) report(s *section, gated bool) {
 	var strips []series
-	out := [][]string{{"producers", "this store, full operation", "in a commit", "dque, enqueue", "SQLite, insert", "÷ dque", "÷ SQLite", "target"}}
+	out := [][]string{{"producers", "this store, full operation", "in a commit", "its pages", "÷ those pages alone", "dque, enqueue", "SQLite, insert", "÷ dque", "÷ SQLite", "target"}}
+	ratios := func(us, them []float64) (list []float64) {
+		for i := range us {
+			list = append(list, us[i]/them[i])
+		}
+		return list
+	}
+	spread := func(list []float64) string {
+		return fmt.Sprintf("%.2f [%.2f–%.2f]", median(list), quantile(list, .25), quantile(list, .75))
+	}
 	for _, n := range producers {
 		us := c.rates[n][0]
 		ratio := func(peer int) (string, float64) {
-			var list []float64
-			for i := range us {
-				list = append(list, us[i]/c.rates[n][peer][i])
-			}
+			list := ratios(us, c.rates[n][peer])
 			strips = append(strips, series{fmt.Sprintf("producers: %d, ÷ %s", n, c.names[peer]), list})
-			return fmt.Sprintf("%.2f [%.2f–%.2f]", median(list), quantile(list, .25), quantile(list, .75)), median(list)
+			return spread(list), median(list)
 		}
 		toDque, a := ratio(1)
 		toSQLite, b := ratio(2)
@@ -316,7 +348,8 @@ func (c *contest) report(s *section, gated bool) {
 			verdict = s.target(fmt.Sprintf("%d producers ≥ %.1f×", n, least), a >= least && b >= least)
 		}
 		out = append(out, []string{
-			fmt.Sprint(n), perSecond(us), fmt.Sprintf("%.1f", median(c.group[n])), perSecond(c.rates[n][1]), perSecond(c.rates[n][2]),
+			fmt.Sprint(n), perSecond(us), fmt.Sprintf("%.1f", median(c.group[n])),
+			fmt.Sprintf("%.1f", median(c.pages[n])), spread(ratios(c.commits[n], c.bare[n])), perSecond(c.rates[n][1]), perSecond(c.rates[n][2]),
 			toDque, toSQLite, verdict,
 		})
 	}
