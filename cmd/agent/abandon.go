@@ -250,7 +250,7 @@ func recordReset(ctx context.Context, data string, st *store.Store, log *slog.Lo
 		err = json.Unmarshal(raw, &a)
 	}
 	if err != nil {
-		return fmt.Errorf("what the last reset gave up cannot be recorded: %s: %w", path, err)
+		return fmt.Errorf("what the last reset gave up cannot be recorded: read %s: %w; if it is damaged, move it away, and note what it was about", path, err)
 	}
 	var head ledger.Head
 	recorded := false

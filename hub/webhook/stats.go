@@ -85,8 +85,9 @@ func newLimiter(rate, burst int) *limiter {
 	return &limiter{pace: pace, burst: pace * time.Duration(burst), tat: make(map[netip.Prefix]time.Time)}
 }
 
-// take returns how long the caller has to wait; 0 lets the request in.
-func (l *limiter) take(caller netip.Prefix, now time.Time) time.Duration {
+// take returns how long the caller has to wait with so many; 0 lets them in, all of
+// them. Who has to wait has used up nothing.
+func (l *limiter) take(caller netip.Prefix, n int, now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if _, known := l.tat[caller]; !known && len(l.tat) >= maxCallers {
@@ -99,10 +100,11 @@ func (l *limiter) take(caller netip.Prefix, now time.Time) time.Duration {
 	if tat.Before(now) {
 		tat = now
 	}
-	if wait := tat.Sub(now) + l.pace - l.burst; wait > 0 {
+	pace := l.pace * time.Duration(n)
+	if wait := tat.Sub(now) + pace - l.burst; wait > 0 {
 		return wait
 	}
-	l.tat[caller] = tat.Add(l.pace)
+	l.tat[caller] = tat.Add(pace)
 	return 0
 }
 

@@ -258,7 +258,7 @@ func (s *Server) sweep(ctx context.Context) {
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if wait := s.limiter.take(s.caller(r), time.Now()); wait > 0 {
+	if wait := s.limiter.take(s.caller(r), 1, time.Now()); wait > 0 {
 		s.wait(w, nobody, wait)
 		return
 	}
@@ -290,11 +290,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	for i := range events {
 		events[i].Source = name
-		if l := s.open[name]; l != nil {
-			if wait := l.take(netip.Prefix{}, received); wait > 0 {
-				s.wait(w, name, wait)
-				return
-			}
+	}
+	if l := s.open[name]; l != nil {
+		if wait := l.take(netip.Prefix{}, len(events), received); wait > 0 {
+			s.wait(w, name, wait)
+			return
 		}
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), answerWithin)
