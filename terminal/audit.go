@@ -31,14 +31,16 @@ func Audit(tx *bbolt.Tx) error {
 			return fmt.Errorf("wrong PINs: %w", err)
 		}
 	}
-	err = tx.Bucket(refundBucket).ForEach(func(key, row []byte) error {
-		if err := unseal(key, row, &refundRow{}); err != nil {
-			return fmt.Errorf("refund %s: %w", key, err)
+	if b := tx.Bucket(refundBucket); b != nil {
+		err = b.ForEach(func(key, row []byte) error {
+			if err := unseal(key, row, &refundRow{}); err != nil {
+				return fmt.Errorf("refund %s: %w", key, err)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
-		return nil
-	})
-	if err != nil {
-		return err
 	}
 	return tx.Bucket(referenceBucket).ForEach(func(key, row []byte) error {
 		var r reference

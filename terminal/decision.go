@@ -97,7 +97,7 @@ func Migrations() []store.Migration {
 		_, err := tx.CreateBucketIfNotExists(referenceBucket)
 		return err
 	}}
-	return slices.Concat(ledger.Migrations, queue.Migrations, []store.Migration{own, references, refundMigration})
+	return slices.Concat(ledger.Migrations, queue.Migrations, []store.Migration{own, references})
 }
 
 // decide applies facts to a charge and makes a decision of them.

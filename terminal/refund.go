@@ -14,7 +14,6 @@ import (
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/queue"
 	"github.com/ssg-safe/agent/reconcile"
-	"github.com/ssg-safe/agent/store"
 	"github.com/ssg-safe/agent/ticket"
 )
 
@@ -51,7 +50,8 @@ const (
 )
 
 // refundBucket has a row for every refund that was ever recorded, by payment and id:
-// entries are pruned, and the hub may say the same again years later.
+// entries are pruned, and the hub may say the same again years later. It is made with
+// the first one.
 var refundBucket = []byte("refunds")
 
 type refundRow struct {
@@ -65,7 +65,11 @@ func refundKey(endToEnd, id string) []byte { return []byte(endToEnd + "/" + id) 
 
 func findRefund(tx *bbolt.Tx, endToEnd, id string) (row refundRow, found bool, err error) {
 	key := refundKey(endToEnd, id)
-	raw := tx.Bucket(refundBucket).Get(key)
+	b := tx.Bucket(refundBucket)
+	if b == nil {
+		return row, false, nil
+	}
+	raw := b.Get(key)
 	if raw == nil {
 		return row, false, nil
 	}
@@ -81,14 +85,12 @@ func putRefund(tx *bbolt.Tx, endToEnd, id string, row refundRow) error {
 	if err != nil {
 		return err
 	}
-	return tx.Bucket(refundBucket).Put(key, raw)
+	b, err := tx.CreateBucketIfNotExists(refundBucket)
+	if err != nil {
+		return err
+	}
+	return b.Put(key, raw)
 }
-
-// refundMigration makes the bucket.
-var refundMigration = store.Migration{Name: "terminal: refunds", Do: func(tx *bbolt.Tx) error {
-	_, err := tx.CreateBucketIfNotExists(refundBucket)
-	return err
-}}
 
 // errRefundKnown refuses what is recorded already.
 var errRefundKnown = errors.New("the refund is recorded already")

@@ -2,11 +2,16 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/ssg-safe/agent/store"
 )
 
 func TestStoreBackupAndRestore(t *testing.T) {
@@ -153,5 +158,63 @@ func (k *kiosk) backup(run func(...string) string, export []byte) {
 	}
 	if code, _, errs := runMain(k.T, "closing", "--data", k.data, "z"); code != 1 || !strings.Contains(errs, "nothing to close") {
 		k.Errorf("a second Z: %d, %s", code, errs)
+	}
+}
+
+// TestOlderStore: a store of an earlier version is taken up as it is. layout7.db.gz is the
+// backup of a demo's, before there were refunds.
+func TestOlderStore(t *testing.T) {
+	f, err := os.Open(filepath.Join("testdata", "layout7.db.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	in, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, err := io.ReadAll(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	backup := filepath.Join(dir, "backup.db")
+	if err := os.WriteFile(backup, old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	data := filepath.Join(dir, "data")
+	if err := os.Mkdir(data, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, errs := runMain(t, "store", "restore", "-d", data, "--from", backup); code != 0 || !strings.Contains(out, "epoch") {
+		t.Fatalf("restore: %d\n%s%s", code, out, errs)
+	}
+	st, err := store.Open(storeOptions(storePath(data), nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(st.View(verifyStore), st.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, errs := runMain(t, "ledger", "verify", "-d", data); code != 0 || !strings.Contains(out, "sales") {
+		t.Errorf("verify: %d\n%s%s", code, out, errs)
+	}
+}
+
+// TestMigrationsStay: a store remembers how many migrations it has had, so that one that
+// is put before others is never done in a store that exists. New ones come last.
+func TestMigrationsStay(t *testing.T) {
+	had := []string{
+		"ledger: entries, index, cursors, private data", "queue: jobs, dead letters, index", "terminal: open charges",
+		"terminal: references of callers", "fleet: highest counter",
+		"closings: the last one of each merchant", "tickets: differences that people deal with",
+	}
+	for i, m := range storeOptions("", nil).Migrations {
+		if i < len(had) && m.Name != had[i] {
+			t.Errorf("migration %d is %q, and was %q", i+1, m.Name, had[i])
+		}
+	}
+	if n := len(storeOptions("", nil).Migrations); n < len(had) {
+		t.Errorf("%d migrations, and there were %d", n, len(had))
 	}
 }
