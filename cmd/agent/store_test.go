@@ -207,7 +207,7 @@ func TestMigrationsStay(t *testing.T) {
 	had := []string{
 		"ledger: entries, index, cursors, private data", "queue: jobs, dead letters, index", "terminal: open charges",
 		"terminal: references of callers", "fleet: highest counter",
-		"closings: the last one of each merchant", "tickets: differences that people deal with",
+		"closings: the last one of each merchant", "tickets: differences that people deal with", "proposals of payouts and refunds",
 	}
 	for i, m := range storeOptions("", nil).Migrations {
 		if i < len(had) && m.Name != had[i] {
