@@ -1,6 +1,7 @@
 package closing_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -67,6 +68,16 @@ func (c *till) whose(e ledger.Entry) (merchant string, counts bool) {
 	if string(proof) == "null" {
 		proof = nil
 	}
+	if e.Kind == charge.KindLostRefund {
+		var lost charge.LostRefundFact
+		if err := json.Unmarshal(e.Data, &lost); err != nil {
+			c.t.Fatal(err)
+		}
+		if lost.Merchant == "" {
+			return closing.Nobody, true
+		}
+		return lost.Merchant, true
+	}
 	f, err := charge.Decode(e.Kind, e.Data, proof)
 	if err != nil || f == nil {
 		return "", false
@@ -99,6 +110,18 @@ func (c *till) write(st ledger.Stamp, facts ...charge.Fact) {
 			}
 		}
 		return nil
+	})
+}
+
+// lose writes a refund that fits nothing.
+func (c *till) lose(st ledger.Stamp, f charge.LostRefundFact) {
+	c.t.Helper()
+	c.do(func(tx *bbolt.Tx) error {
+		_, err := ledger.Append(tx, st, ledger.Draft{
+			Op: f.Op(), Kind: charge.KindLostRefund, Actor: "terminal", Postings: f.Postings(), Data: f,
+			Evidence: charge.Evidence{Source: charge.FromHub, EndToEnd: f.EndToEnd},
+		})
+		return err
 	})
 }
 
@@ -298,6 +321,29 @@ func TestOwners(t *testing.T) {
 	}
 }
 
+// TestUnmatchedRefunds: money that went back and fits nothing has a line of its own, at
+// the merchant that the entry names, or at nobody's.
+func TestUnmatchedRefunds(t *testing.T) {
+	c := newTill(t)
+	defer c.stop()
+	f := c.created("loja", 1000)
+	c.write(at(day0), f, paid(f, "E1"))
+	c.write(at(day0), charge.RefundedFact{Charge: f.Charge, ID: "R1", Amount: 1000, EndToEnd: "E1", Evidence: evidence(f, "E1")})
+	lost := charge.LostRefundFact{ID: "R2", Of: f.Charge, Merchant: "loja", Provider: "ssg", Amount: 300, EndToEnd: "E1"}
+	c.lose(at(day0), lost)
+	lost.Back = true
+	c.lose(at(day0), lost)
+	c.lose(at(day0), charge.LostRefundFact{ID: "R3", Of: "T9", Amount: 50, EndToEnd: "E9"})
+	r := c.look("loja", day0)
+	if len(r.Lines) != 1 || r.Lines[0].Refunded != (closing.Total{Count: 1, Sum: 1000}) || r.Lines[0].Unmatched != (closing.Total{Count: 2}) || r.Postings[ledger.Suspense] != 0 {
+		t.Errorf("loja: %+v", r)
+	}
+	r = c.look(closing.Nobody, day0)
+	if len(r.Lines) != 1 || r.Lines[0].Unmatched != (closing.Total{Count: 1, Sum: 50}) || r.Returned().Sum != 50 || r.Postings[ledger.Suspense] != 50 {
+		t.Errorf("nobody: %+v", r)
+	}
+}
+
 // TestSumsAreTheLedgers: whatever happens and whenever it is closed, closings
 // and the open rest add up to the ledger's postings; numbers and positions have
 // no gaps; what is kept from pruning is all that is in no closing.
@@ -316,7 +362,7 @@ func TestSumsAreTheLedgers(t *testing.T) {
 			if rapid.IntRange(0, 9).Draw(rt, "clock") == 0 {
 				st = ledger.Stamp{Wall: now.AddDate(rapid.IntRange(-5, 5).Draw(rt, "years"), 0, 0), Quality: ledger.Unsynced}
 			}
-			switch rapid.IntRange(0, 5).Draw(rt, "what") {
+			switch rapid.IntRange(0, 6).Draw(rt, "what") {
 			case 0, 1:
 				f := c.created(rapid.SampledFrom(merchants).Draw(rt, "merchant"), 1+centavos(rt))
 				open = append(open, f)
@@ -334,8 +380,14 @@ func TestSumsAreTheLedgers(t *testing.T) {
 					p,
 					charge.ExtraPaymentFact{Charge: f.Charge, Attempt: 1, Amount: f.Amount, Evidence: evidence(f, e2e)},
 					charge.MismatchFact{Charge: f.Charge, Attempt: 1, Amount: 1 + centavos(rt), Evidence: evidence(f, e2e), Why: "x", Booked: rapid.Bool().Draw(rt, "booked")},
-					charge.RefundedFact{Charge: f.Charge, ID: e2e, Amount: 1 + centavos(rt), Evidence: evidence(f, e2e)},
+					charge.RefundedFact{Charge: f.Charge, ID: e2e, Amount: 1 + centavos(rt), EndToEnd: e2e, Against: rapid.SampledFrom([]ledger.Account{"", ledger.CustomerCredit, ledger.Suspense}).Draw(rt, "against"), Evidence: evidence(f, e2e)},
 				}).Draw(rt, "fact"))
+			case 6:
+				money++
+				c.lose(st, charge.LostRefundFact{
+					ID: "R", Of: "X", Merchant: rapid.SampledFrom(append(merchants, "")).Draw(rt, "whose"), Provider: rapid.SampledFrom([]string{"", "ssg"}).Draw(rt, "by"),
+					Amount: 1 + centavos(rt), EndToEnd: fmt.Sprintf("E%d", money), Back: rapid.Bool().Draw(rt, "back"),
+				})
 			case 4:
 				z, err := c.close(rapid.SampledFrom(merchants).Draw(rt, "close"), now)
 				if err == nil {
@@ -405,10 +457,7 @@ func TestSumsAreTheLedgers(t *testing.T) {
 			for a, v := range r.Postings {
 				got[a] += v
 			}
-			received += r.Received()
-			for _, l := range r.Lines {
-				received -= l.Refunded.Sum
-			}
+			received += r.Received() - r.Returned().Sum
 		}
 		maps.DeleteFunc(got, func(_ ledger.Account, v amount) bool { return v == 0 })
 		maps.DeleteFunc(sums, func(_ ledger.Account, v amount) bool { return v == 0 })
