@@ -398,14 +398,9 @@ func (b *Book) propose(tx hub.Tx, s Statement, signed string, paid payment) (Rec
 		if !manual && a.Merchant != in.Merchant {
 			return Record{}, fmt.Errorf("%w: the charge is merchant %s's, and route %s pays from the account of %s", payout.ErrIntent, in.Merchant, a.Name, a.Merchant)
 		}
-		if earlier, err = refundsOf(tx, s.EndToEnd); err != nil {
+		if earlier, paid.amount, err = refundable(tx, s.EndToEnd, paid); err != nil {
 			return Record{}, err
 		}
-		elsewhere, err := paid.elsewhere(earlier)
-		if err != nil {
-			return Record{}, err
-		}
-		paid.amount -= min(elsewhere, paid.amount)
 	case a == nil:
 		return Record{}, fmt.Errorf("%w: no route %q; there are: %s", payout.ErrIntent, s.Route, b.routeNames())
 	case a.Sender == nil:

@@ -159,7 +159,7 @@ func (b *Book) accept(tx hub.Tx, p hub.Proposal, paid payment) (r Record, why st
 		if manual = a == nil; manual {
 			in.Route = paid.route
 		}
-		if earlier, err = refundsOf(tx, p.EndToEnd); err != nil {
+		if earlier, paid.amount, err = refundable(tx, p.EndToEnd, paid); err != nil {
 			return r, "", err
 		}
 	} else if why, err = b.within(tx, a, p); why != "" || err != nil {

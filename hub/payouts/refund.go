@@ -128,6 +128,16 @@ func (b *Book) receiver(name string, paid payment) error {
 	return nil
 }
 
+// refundable lists the hub's refunds of a payment, and what of it did not go back by
+// another way.
+func refundable(tx hub.Tx, endToEnd string, paid payment) (ours []payout.Payout, amount money.Amount, err error) {
+	if ours, err = refundsOf(tx, endToEnd); err != nil {
+		return nil, 0, err
+	}
+	back, err := paid.elsewhere(ours)
+	return ours, paid.amount - min(back, paid.amount), err
+}
+
 // refundsOf lists the refunds of a payment.
 func refundsOf(tx hub.Tx, endToEnd string) ([]payout.Payout, error) {
 	var all []payout.Payout
