@@ -54,7 +54,7 @@ Exit codes: 0 in order, 1 broken or not readable, 2 wrong usage.`,
 						return err
 					}
 					report, err := hub.Verify(tx, name)
-					if werr := writeReport(g.stdout, report, err, asJSON); werr != nil {
+					if werr := g.writeReport(report, err, asJSON); werr != nil {
 						return werr
 					}
 					broken = errors.Join(broken, err)
@@ -66,7 +66,7 @@ Exit codes: 0 in order, 1 broken or not readable, 2 wrong usage.`,
 	return cmd
 }
 
-func writeReport(w io.Writer, r hub.Report, problem error, asJSON bool) error {
+func (g *globals) writeReport(r hub.Report, problem error, asJSON bool) error {
 	if asJSON {
 		line := struct {
 			Event   string `json:"event"`
@@ -77,7 +77,7 @@ func writeReport(w io.Writer, r hub.Report, problem error, asJSON bool) error {
 		if problem != nil {
 			line.Problem = problem.Error()
 		}
-		return json.NewEncoder(w).Encode(line)
+		return json.NewEncoder(g.stdout).Encode(line)
 	}
 	if problem != nil {
 		return nil // main prints it
@@ -88,8 +88,8 @@ func writeReport(w io.Writer, r hub.Report, problem error, asJSON bool) error {
 			sums = append(sums, fmt.Sprintf("%s=%s", a, sum))
 		}
 	}
-	_, err := fmt.Fprintf(w, "ok: %s (%s): %d entries in %d epochs, %d bytes, up to %v, signed up to %v, %d gaps, %d set aside, %d unreadable\n  %s\n",
-		r.Device, r.State, r.Entries, r.Epochs, r.Bytes, r.Head.Position, r.Signed, r.Gaps, r.Aside, r.Poison, strings.Join(sums, " "))
+	_, err := fmt.Fprintf(g.stdout, g.say("ok: %s (%s): %d entries in %d epochs, %d bytes, up to %v, signed up to %v, %d gaps, %d set aside, %d unreadable")+"\n  %s\n",
+		r.Device, g.say(r.State), r.Entries, r.Epochs, r.Bytes, r.Head.Position, r.Signed, r.Gaps, r.Aside, r.Poison, strings.Join(sums, " "))
 	return err
 }
 

@@ -82,6 +82,8 @@ var portuguese = map[string]string{
 	"provider's id": "id no provedor", "end-to-end id": "id ponta a ponta", "reason": "motivo", "erased": "apagado",
 	"in order: %d payouts and refunds, %d facts, head %s": "em ordem: %d pagamentos e devoluções, %d fatos, fim %s",
 
+	"ok: %s (%s): %d entries in %d epochs, %d bytes, up to %v, signed up to %v, %d gaps, %d set aside, %d unreadable": "em ordem: %s (%s): %d lançamentos em %d épocas, %d bytes, até %v, assinada até %v, %d lacunas, %d postas de lado, %d ilegíveis",
+
 	"DEVICE\tTENANT/SITE\tSTATE\tONLINE\tHEAD\tSIGNED\tENTRIES\tWAITING\tALARMS": "TERMINAL\tDONO/LOCAL\tSITUAÇÃO\tLIGADO\tFIM\tASSINADO\tLANÇAMENTOS\tÀ ESPERA\tALARMES",
 	"NUMBER\tRECEIVED\tSOURCE\tEVENT\tSTATE\tTERMINAL\tCHARGE OR PAYOUT":         "NÚMERO\tRECEBIDO\tORIGEM\tEVENTO\tSITUAÇÃO\tTERMINAL\tCOBRANÇA OU PAGAMENTO",
 	"yes": "sim", "no": "não", "new": "novo", "revoked": "revogado", "forked": "bifurcado", "epoch": "época",
