@@ -111,7 +111,7 @@ func (t *Terminal) probe() {
 	for _, name := range t.board.Due(t.clock.Up()) {
 		route := t.cfg.Routes[name]
 		health, _ := route.(providers.HealthChecker)
-		t.call(t.asks, t.others, route.Caps().ReadTimeout, func(ctx context.Context) input {
+		t.call(t.asks, t.probes, route.Caps().ReadTimeout, func(ctx context.Context) input {
 			err := health.CheckHealth(ctx)
 			return func() {
 				t.noted(name, func() { t.board.Probed(name, err, t.clock.Up()) })

@@ -214,9 +214,10 @@ type Terminal struct {
 	// acts is the context of effects that must not be cut short by a shutdown,
 	// asks of those that only ask.
 	acts, asks context.Context
-	// urgent and others bound the provider calls under way, each its kind: a payer
-	// who waits must not wait until other charges have been asked about.
-	urgent, others chan struct{}
+	// urgent, others and probes bound the provider calls under way, each its kind: a
+	// payer who waits must not wait until other charges have been asked about, nor a
+	// provider that is back until a hundred charges of another one have been.
+	urgent, others, probes chan struct{}
 
 	ended chan struct{} // closed when Run ends
 	why   error         // set before that: what Run returns
@@ -265,7 +266,7 @@ func New(cfg Config, st *store.Store, clock Clock, screen Screen, p Printer, obs
 		copying: map[charge.ID]bool{},
 		session: session{state: display.Starting},
 		menu:    newMenu(cfg, p != nil),
-		urgent:  make(chan struct{}, maxCalls), others: make(chan struct{}, maxCalls),
+		urgent:  make(chan struct{}, maxCalls), others: make(chan struct{}, maxCalls), probes: make(chan struct{}, maxCalls),
 		ended: make(chan struct{}),
 	}
 	t.watchRoutes()
