@@ -246,8 +246,10 @@ type LostRefundFact struct {
 	Provider string       `json:"provider,omitempty"`
 	Amount   money.Amount `json:"amount"`
 	EndToEnd string       `json:"end_to_end"`
-	// Back: it was recorded, and its money came back.
-	Back bool `json:"back,omitempty"`
+	// Back: it was recorded, and its money came back. Found: it fits a payment after all,
+	// and is recorded there. Either undoes it.
+	Back  bool `json:"back,omitempty"`
+	Found bool `json:"found,omitempty"`
 }
 
 // KindLostRefund is the kind of its ledger entry.
@@ -256,17 +258,26 @@ const KindLostRefund = "refund.unmatched"
 // Op is the operation id under which it is recorded at most once.
 func (f LostRefundFact) Op() string {
 	op := "refund/" + opPart(f.EndToEnd) + "/" + opPart(f.ID)
-	if f.Back {
+	switch {
+	case f.Back:
 		op += "/back"
+	case f.Found:
+		op += "/found"
 	}
 	return op
 }
 
+// Unmatched is what more has gone back without a payment that it fits; less than zero:
+// what less.
+func (f LostRefundFact) Unmatched() money.Amount {
+	if f.Back || f.Found {
+		return -f.Amount
+	}
+	return f.Amount
+}
+
 // Postings are its double-entry lines.
 func (f LostRefundFact) Postings() []ledger.Posting {
-	out := f.Amount
-	if f.Back {
-		out = -out
-	}
+	out := f.Unmatched()
 	return []ledger.Posting{{Account: ledger.Suspense, Amount: out}, {Account: ledger.PixClearing, Amount: -out}}
 }

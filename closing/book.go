@@ -199,10 +199,7 @@ func lostRefund(e ledger.Entry, o *owner) (Total, error) {
 		return Total{}, err
 	}
 	o.merchant, o.provider = cmp.Or(f.Merchant, Nobody), cmp.Or(f.Provider, Nobody)
-	if f.Back {
-		return Total{1, -f.Amount}, nil
-	}
-	return Total{1, f.Amount}, nil
+	return Total{1, f.Unmatched()}, nil
 }
 
 // count adds an entry to a report.
@@ -230,7 +227,9 @@ func (r *Report) count(f charge.Fact, lost Total, o owner, postings []ledger.Pos
 			one.Mismatch.Sum = f.Amount
 		}
 	case charge.RefundedFact:
-		one.Refunded = Total{1, f.Amount}
+		if moved := f.Amount - f.Booked; moved > 0 { // the rest is counted already, without a name
+			one.Refunded = Total{1, moved}
+		}
 	case charge.EndedFact:
 		switch f.State {
 		case charge.Expired:

@@ -417,8 +417,7 @@ func (t *Terminal) learnWith(l *live, facts []charge.Fact, with func(*bbolt.Tx) 
 			end(nil, err)
 			return
 		}
-		if odd := charge.ClaimedElsewhere(money); odd != nil && errors.Is(err, ledger.ErrConflict) {
-			t.learnWith(l, []charge.Fact{odd}, with, end)
+		if errors.Is(err, ledger.ErrConflict) && t.ofAnother(l, facts, with, end) {
 			return
 		}
 		if errors.Is(err, store.ErrFull) {
@@ -429,6 +428,31 @@ func (t *Terminal) learnWith(l *live, facts []charge.Fact, with func(*bbolt.Tx) 
 		end(nil, err)
 	}
 	t.commit(d)
+}
+
+// ofAnother goes on when something of facts is recorded of another charge: without its
+// refunds, of which only comparing tells, then with the payment as that charge's. It
+// reports whether there is anything to go on with.
+func (t *Terminal) ofAnother(l *live, facts []charge.Fact, with func(*bbolt.Tx) error, end func(charge.Fact, error)) bool {
+	others := slices.DeleteFunc(slices.Clone(facts), func(f charge.Fact) bool {
+		_, back := f.(charge.RefundedFact)
+		return back
+	})
+	if len(others) == 0 && with == nil {
+		t.log.Error("a refund is not recorded: the provider told of it at another charge", "charge", l.charge.ID)
+		end(nil, nil)
+		return true
+	}
+	if len(others) > 0 && len(others) < len(facts) {
+		t.learnWith(l, others, with, end)
+		return true
+	}
+	_, money := settling(facts)
+	odd := charge.ClaimedElsewhere(money)
+	if odd != nil {
+		t.learnWith(l, []charge.Fact{odd}, with, end)
+	}
+	return odd != nil
 }
 
 // settling is the fact that the charge is paid, if facts have one, and the first that

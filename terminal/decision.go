@@ -254,8 +254,7 @@ func (d *decision) write(tx *bbolt.Tx, at ledger.Stamp, closing []charge.ID) ([]
 			return nil, fmt.Errorf("append %s: %w", f.Kind(), err)
 		}
 		if r, ok := f.(charge.RefundedFact); ok && r.EndToEnd != "" {
-			row := refundRow{Charge: r.Charge, Amount: r.Amount, How: RefundRecorded}
-			if err := putRefund(tx, r.EndToEnd, r.ID, row); err != nil {
+			if err := settleRefund(tx, at, d.next, r); err != nil {
 				return nil, err
 			}
 		}

@@ -49,9 +49,9 @@ const (
 	whyCameBack = "the refund is recorded, and its money came back"
 )
 
-// refundBucket has a row for every refund that was ever recorded, by payment and id:
-// entries are pruned, and the hub may say the same again years later. It is made with
-// the first one.
+// refundBucket has a row for every refund that was ever recorded, by payment and id, and by
+// payment and what was sent: entries are pruned, and the hub may say the same again years
+// later. It is made with the first one.
 var refundBucket = []byte("refunds")
 
 type refundRow struct {
@@ -61,35 +61,70 @@ type refundRow struct {
 	Back   bool          `json:"came_back,omitempty"`
 }
 
-func refundKey(endToEnd, id string) []byte { return []byte(endToEnd + "/" + id) }
+// waits reports whether the money is in suspense, and may find its payment yet: a terminal
+// that was restored may hear of a refund before it learns again of the payment.
+func (r refundRow) waits() bool { return r.How == RefundUnmatched && !r.Back }
 
-func findRefund(tx *bbolt.Tx, endToEnd, id string) (row refundRow, found bool, err error) {
-	key := refundKey(endToEnd, id)
+func refundKey(endToEnd, name string) []byte { return []byte(endToEnd + "/" + name) }
+
+// findRefund finds a refund of a payment by the first of its names that is known.
+func findRefund(tx *bbolt.Tx, endToEnd string, names ...string) (row refundRow, found bool, err error) {
 	b := tx.Bucket(refundBucket)
 	if b == nil {
 		return row, false, nil
 	}
-	raw := b.Get(key)
-	if raw == nil {
-		return row, false, nil
+	for _, name := range names {
+		key := refundKey(endToEnd, name)
+		raw := b.Get(key)
+		if raw == nil || name == "" {
+			continue
+		}
+		if err := unseal(key, raw, &row); err != nil {
+			return row, false, fmt.Errorf("refund %s: %w", key, err)
+		}
+		return row, true, nil
 	}
-	if err := unseal(key, raw, &row); err != nil {
-		return row, false, fmt.Errorf("refund %s: %w", key, err)
-	}
-	return row, true, nil
+	return row, false, nil
 }
 
-func putRefund(tx *bbolt.Tx, endToEnd, id string, row refundRow) error {
-	key := refundKey(endToEnd, id)
-	raw, err := seal(key, row)
-	if err != nil {
-		return err
-	}
+func putRefund(tx *bbolt.Tx, row refundRow, endToEnd string, names ...string) error {
 	b, err := tx.CreateBucketIfNotExists(refundBucket)
 	if err != nil {
 		return err
 	}
-	return b.Put(key, raw)
+	for _, name := range names {
+		if name == "" {
+			continue
+		}
+		key := refundKey(endToEnd, name)
+		raw, err := seal(key, row)
+		if err != nil {
+			return err
+		}
+		if err := b.Put(key, raw); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settleRefund notes that a refund is recorded at its payment. What it took out of suspense
+// while it fitted none goes back there.
+func settleRefund(tx *bbolt.Tx, at ledger.Stamp, c charge.Charge, r charge.RefundedFact) error {
+	row, known, err := findRefund(tx, r.EndToEnd, r.ID, r.Sent)
+	if err != nil {
+		return err
+	}
+	if known && row.waits() {
+		f := charge.LostRefundFact{ID: r.ID, Of: row.Charge, Merchant: c.Merchant, Amount: row.Amount, EndToEnd: r.EndToEnd, Found: true}
+		f.Provider, _ = c.Through()
+		_, err := ledger.Append(tx, at, ledger.Draft{Op: f.Op(), Kind: charge.KindLostRefund, Actor: actor, Postings: f.Postings(), Data: f, Evidence: r.Evidence})
+		if err != nil && !errors.Is(err, ledger.ErrDuplicate) {
+			return fmt.Errorf("append %s: %w", charge.KindLostRefund, err)
+		}
+	}
+	row = refundRow{Charge: r.Charge, Amount: r.Amount, How: RefundRecorded, Back: row.Back}
+	return putRefund(tx, row, r.EndToEnd, r.ID, r.Sent)
 }
 
 // errRefundKnown refuses what is recorded already.
@@ -144,13 +179,15 @@ func (t *Terminal) refund(l *live, r Refund, with func(*bbolt.Tx) error, reply f
 		t.unmatched(r, &l.charge, err.Error(), with, reply)
 		return
 	case f == nil:
-		reply(RefundKnown, err)
+		t.also(r, with, reply)
 		return
 	}
 	once := func(tx *bbolt.Tx) error {
 		_, recorded, err := ledger.Lookup(tx, f.Op())
 		if err == nil && !recorded {
-			_, recorded, err = findRefund(tx, r.EndToEnd, r.ID)
+			var row refundRow
+			row, recorded, err = findRefund(tx, r.EndToEnd, r.ID, r.Sent)
+			recorded = recorded && !row.waits()
 		}
 		switch {
 		case err != nil:
@@ -161,6 +198,22 @@ func (t *Terminal) refund(l *live, r Refund, with func(*bbolt.Tx) error, reply f
 		return with(tx)
 	}
 	t.learnWith(l, []charge.Fact{f}, once, func(_ charge.Fact, err error) { reply(RefundRecorded, err) })
+}
+
+// also notes by what name the hub knows a refund that its charge has: it may say of that
+// name that the money came back, or the same again when the charge is gone.
+func (t *Terminal) also(r Refund, with func(*bbolt.Tx) error, reply func(RefundOutcome, error)) {
+	d := &decision{name: "name of a refund"}
+	d.with = func(tx *bbolt.Tx) error {
+		if _, known, err := findRefund(tx, r.EndToEnd, r.ID); err != nil || known {
+			return cmp.Or(err, errRefundKnown)
+		}
+		row := refundRow{Charge: r.Charge, Amount: r.Amount, How: RefundRecorded}
+		return errors.Join(putRefund(tx, row, r.EndToEnd, r.ID), with(tx))
+	}
+	d.then = func([]queue.Job) { reply(RefundKnown, nil) }
+	d.refused = func(err error) { reply("", err) }
+	t.commit(d)
 }
 
 // unmatched records a refund that fits nothing; c is the charge, nil: there is none.
@@ -184,11 +237,11 @@ func (t *Terminal) unmatched(r Refund, c *charge.Charge, why string, with func(*
 	at := t.stamp()
 	d := &decision{name: "unmatched refund"}
 	d.with = func(tx *bbolt.Tx) error {
-		row, recorded, err := findRefund(tx, r.EndToEnd, r.ID)
+		row, recorded, err := findRefund(tx, r.EndToEnd, r.ID, r.Sent)
 		switch {
 		case err != nil:
 			return err
-		case !r.CameBack && recorded, r.CameBack && (!recorded || row.Back):
+		case !r.CameBack && recorded && row.Amount == r.Amount, r.CameBack && (!recorded || row.Back):
 			return errRefundKnown // of one that was never told, nothing came back
 		}
 		open, err := ticket.Counted(tx, now)
@@ -201,6 +254,10 @@ func (t *Terminal) unmatched(r Refund, c *charge.Charge, why string, with func(*
 		if _, _, err := ticket.Open(tx, at, actor, f.Op(), note); err != nil {
 			return err
 		}
+		if recorded && !r.CameBack { // over another amount: the money is in the books
+			row.Amount = r.Amount
+			return errors.Join(putRefund(tx, row, r.EndToEnd, r.ID), with(tx))
+		}
 		if _, err := ledger.Append(tx, at, ledger.Draft{
 			Op: f.Op(), Kind: charge.KindLostRefund, Actor: actor, Postings: f.Postings(), Data: f,
 			Evidence: charge.Evidence{Source: charge.FromHub, EndToEnd: r.EndToEnd, Amount: &amount, Digest: r.Digest, By: r.By},
@@ -211,7 +268,7 @@ func (t *Terminal) unmatched(r Refund, c *charge.Charge, why string, with func(*
 			row = refundRow{Charge: r.Charge, Amount: r.Amount, How: what}
 		}
 		row.Back = r.CameBack
-		return errors.Join(putRefund(tx, r.EndToEnd, r.ID, row), with(tx))
+		return errors.Join(putRefund(tx, row, r.EndToEnd, r.ID, r.Sent), with(tx))
 	}
 	d.then = func([]queue.Job) {
 		t.log.Error("a refund fits nothing: a person must look", "refund", r.ID, "charge", r.Charge, "amount", r.Amount, "why", why)

@@ -301,7 +301,122 @@ func TestProviderTellsOfARefund(t *testing.T) {
 		if c := r.fold(id); c.Payments[0].Refunded != 1234 || c.Payments[0].Unnamed != 0 {
 			r.Errorf("%+v", c.Payments)
 		}
+		if x, err := r.term.Closing(r.Context(), terminal.ClosingRequest{}); err != nil || x.Returned().Sum != 1234+1 {
+			r.Errorf("closing %+v, %v", x, err)
+		}
 		if sums := r.sums(); sums[ledger.Refunds] != 1234 || sums[ledger.Suspense] != 1 || sums[ledger.PixClearing] != -1 {
+			r.Errorf("sums %v", sums)
+		}
+	})
+}
+
+// TestRefundKnownByWhatWasSent: what the bank lists under an id of its own is the hub's
+// refund, known by the money that went, also when its charge is gone, and when it comes back.
+func TestRefundKnownByWhatWasSent(t *testing.T) {
+	bubble(t, func(r *rig) {
+		id := r.begin()
+		r.route.returnsAs(providers.StatusPaid, providers.Return{ID: "panel", Sent: "D1", Amount: 400})
+		r.pass(10 * time.Second)
+		w := word(id, "HUB1", 400)
+		w.Sent = "D1"
+		for range 2 {
+			if what, err := r.term.Refund(r.Context(), w, mark(new(int))); err != nil || what != terminal.RefundKnown {
+				r.Errorf("%s, %v", what, err)
+			}
+			r.restart(true)
+		}
+		pruned := w
+		pruned.Charge = "T00100000000000000000000X"
+		r.tell(pruned, terminal.RefundKnown)
+		other := pruned
+		other.ID = "HUB2"
+		r.tell(other, terminal.RefundKnown)
+		slip := w
+		slip.ID, slip.Amount = "HUB3", 300 // a person's: it is looked at, and not booked again
+		r.tell(slip, terminal.RefundUnmatched)
+		r.tell(slip, terminal.RefundKnown)
+		w.CameBack = true
+		r.tell(w, terminal.RefundUnmatched)
+		r.tell(w, terminal.RefundKnown)
+		if list := r.tickets(); len(list) != 2 {
+			r.Errorf("tickets %+v", list)
+		}
+		if sums := r.sums(); sums[ledger.Refunds] != 400 || sums[ledger.Suspense] != -400 || sums[ledger.PixClearing] != 1234 {
+			r.Errorf("sums %v", sums)
+		}
+	})
+}
+
+// TestRefundBeforeItsPayment: a terminal that was restored may be told of a refund before it
+// has learnt again that the money came. What went to suspense is taken out of it when the
+// refund finds its payment, whoever tells of it then.
+func TestRefundBeforeItsPayment(t *testing.T) {
+	for name, find := range map[string]func(r *rig, id charge.ID){
+		"the provider lists it": func(r *rig, _ charge.ID) {
+			r.route.returnsAs(providers.StatusPaid, providers.Return{ID: "R1", Amount: 400})
+			r.pass(10 * time.Second)
+		},
+		"the hub tells again": func(r *rig, id charge.ID) {
+			r.route.pays(1234, "E1")
+			r.pass(10 * time.Second)
+			r.tell(word(id, "R1", 400), terminal.RefundRecorded)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(r *rig) {
+				id := r.begin()
+				r.tell(word(id, "R1", 400), terminal.RefundUnmatched)
+				find(r, id)
+				r.tell(word(id, "R1", 400), terminal.RefundKnown)
+				if c := r.fold(id); c.State != charge.PartiallyRefunded || c.RefundedSum != 400 {
+					r.Errorf("%s, %s went back", c.State, c.RefundedSum)
+				}
+				if x, err := r.term.Closing(r.Context(), terminal.ClosingRequest{}); err != nil || x.Returned().Sum != 400 {
+					r.Errorf("closing %+v, %v", x, err)
+				}
+				want := map[ledger.Account]money.Amount{ledger.PixClearing: 834, ledger.Sales: -1234, ledger.Refunds: 400}
+				for account, sum := range r.sums() {
+					if sum != want[account] {
+						r.Errorf("%s has %s, want %s", account, sum, want[account])
+					}
+				}
+				back := word(id, "R1", 400)
+				back.CameBack = true
+				r.tell(back, terminal.RefundUnmatched)
+				if sums := r.sums(); sums[ledger.Suspense] != -400 {
+					r.Errorf("sums %v", sums)
+				}
+			})
+		})
+	}
+}
+
+// TestRefundOfAPaymentOfTwoCharges: a provider that tells of one payment, and of its refund,
+// at two charges does not end the terminal.
+func TestRefundOfAPaymentOfTwoCharges(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.edit = func(c *terminal.Config) {
+			c.Reconcile = terminal.Reconcile{Days: 3, Owner: "loja", Deadline: time.Hour}
+		}
+		r.restart(false)
+		first := r.begin()
+		r.route.pays(900, "E1") // another amount: in suspense
+		r.pass(10 * time.Second)
+		r.tell(word(first, "R1", 400), terminal.RefundRecorded)
+		r.route.answer(providers.StatusExpired)
+		r.pass(10 * time.Minute)
+		second := r.paid()
+		r.route.returnsAs(providers.StatusPaid, providers.Return{ID: "R1", Amount: 400})
+		r.pass(2 * time.Hour)
+		select {
+		case err := <-r.ended:
+			r.Fatalf("the terminal ended: %v", err)
+		default:
+		}
+		if c := r.fold(second); c.State != charge.Paid || c.RefundedSum != 0 {
+			r.Errorf("%s, %s went back", c.State, c.RefundedSum)
+		}
+		if sums := r.sums(); sums[ledger.PixClearing] != 900+1234-400 {
 			r.Errorf("sums %v", sums)
 		}
 	})
