@@ -204,7 +204,7 @@ func examine(o Options) (code int, report string) {
 	case err == nil:
 		return checkOK, ""
 	case errors.Is(err, ErrCorrupt):
-		return checkCorrupt, err.Error()
+		return checkCorrupt, strings.TrimPrefix(err.Error(), ErrCorrupt.Error()+": ") // who reports it says that
 	case errors.Is(err, ErrLocked):
 		return checkLocked, err.Error()
 	case errors.Is(err, ErrNewer):
