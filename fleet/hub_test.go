@@ -43,6 +43,7 @@ type record struct {
 	results     []wire.Res
 	asked       [][]string
 	askedAt     []time.Time
+	offered     []wire.Propose
 	teles       []wire.Tele
 	topics      []string
 	checkpoints []ledger.Checkpoint
@@ -189,6 +190,8 @@ func (h *hubDouble) publish(p *peer, m *pub) {
 	case wire.ChannelPayGet:
 		h.asked = append(h.asked, decode[wire.PayGet](h.t, m.payload).Charges)
 		h.askedAt = append(h.askedAt, time.Now())
+	case wire.ChannelPropose:
+		h.offered = append(h.offered, decode[wire.Propose](h.t, m.payload))
 	case wire.ChannelTele:
 		h.teles = append(h.teles, decode[wire.Tele](h.t, m.payload))
 	}

@@ -123,8 +123,10 @@ func (t *Terminal) proposed(r ProposalRequest) (proposal.Proposal, error) {
 		}
 	}
 	switch {
+	case len(paid) == 0 && r.EndToEnd == "":
+		return p, fmt.Errorf("%w: charge %s has none with an end-to-end id; one without it is given back in the provider's panel", ErrPayment, r.Charge)
 	case len(paid) == 0:
-		return p, fmt.Errorf("%w: charge %s has none with an end-to-end id that fits", ErrPayment, r.Charge)
+		return p, fmt.Errorf("%w: charge %s has none with that end-to-end id", ErrPayment, r.Charge)
 	case len(paid) > 1:
 		return p, fmt.Errorf("%w: charge %s has %d: name its end-to-end id", ErrPayment, r.Charge, len(paid))
 	case r.Amount > paid[0].Amount:

@@ -21,6 +21,7 @@ import (
 	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/pix"
 	"github.com/ssg-safe/agent/printer"
+	"github.com/ssg-safe/agent/proposal"
 	"github.com/ssg-safe/agent/providers"
 	"github.com/ssg-safe/agent/queue"
 	"github.com/ssg-safe/agent/store"
@@ -75,7 +76,7 @@ func bubbleIn(t *testing.T, size int64, f func(r *rig)) {
 }
 
 func (r *rig) options() store.Options {
-	return store.Options{Path: r.path, Size: r.size, Migrations: slices.Concat(terminal.Migrations(), closing.Migrations, ticket.Migrations), Commit: r.commit}
+	return store.Options{Path: r.path, Size: r.size, Migrations: slices.Concat(terminal.Migrations(), closing.Migrations, ticket.Migrations, proposal.Migrations), Commit: r.commit}
 }
 
 func (r *rig) config() terminal.Config {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -37,13 +38,13 @@ type proposer struct {
 	logs []*lockedBuffer
 }
 
-func newProposer(t *testing.T, o bspaysim.Options) *proposer {
+func newProposer(t *testing.T, provider string, o bspaysim.Options) *proposer {
 	t.Helper()
 	keys, people := crew(t, "ana", "bia", "caio")
 	sim, account := bspayAccount(t, o)
 	account = strings.ReplaceAll(account, `"loja"`, `"simulador"`) +
 		"[provider.terminals]\ntenant = \"demo\"\nmax_payout = \"200.00\"\nmax_day = \"260.00\"\n"
-	p := &proposer{fleetRig: newFleetRigWith(t, people+account, "ssg", "--pay-after", "200ms"), keys: keys, sim: sim}
+	p := &proposer{fleetRig: newFleetRigWith(t, people+account, provider, "--pay-after", "200ms"), keys: keys, sim: sim}
 	p.file = p.agent.cmd.Args[len(p.agent.cmd.Args)-1]
 	text, err := os.ReadFile(p.file)
 	if err != nil {
@@ -134,7 +135,7 @@ func (p *proposer) approve(r payouts.Record, who string) {
 // the hub, paid once, and known at the terminal, though every process is killed on
 // the way. Nobody but the hub ever has the key.
 func TestProposals(t *testing.T) {
-	p := newProposer(t, bspaysim.Options{Balance: 1_000_000, SettleAfter: 300 * time.Millisecond})
+	p := newProposer(t, "ssg", bspaysim.Options{Balance: 1_000_000, SettleAfter: 300 * time.Millisecond})
 	const canary = "canary.of.propose@example.com"
 	p.hub.end(syscall.SIGKILL)
 	made := p.must(canary, "150.00", "caixa/1")
@@ -231,6 +232,82 @@ func TestProposals(t *testing.T) {
 	if strings.Contains(must(t, p.data, "export", p.device), canary) {
 		t.Error("the hub's copy of the ledger has the key")
 	}
+}
+
+// A terminal proposes to give a payment of its own back: the hub finds the payment in its
+// ledger, two people approve, and both the proposal and the charge tell of the end. A
+// terminal that was restored from a backup meanwhile learns it all again, and cannot
+// propose the same thing a second time.
+func TestProposedRefund(t *testing.T) {
+	p := newProposer(t, "bspay", bspaysim.Options{Balance: 1_000_000})
+	p.charge()
+	p.paid(1)
+	var charge string
+	for line := range strings.Lines(must(t, p.data, "export", p.device)) {
+		var e struct {
+			Kind string
+			Data struct{ Charge string }
+		}
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatal(err)
+		}
+		if e.Kind == "charge.paid" {
+			charge = e.Data.Charge
+		}
+	}
+	backup := filepath.Join(t.TempDir(), "backup.db")
+	if out, err := p.command(p.agentBin, "store", "backup", "--data", p.home, "--out", backup); err != nil {
+		t.Fatal(out, err)
+	}
+	refund := func(amount, reference string) (shownProposal, error) {
+		t.Helper()
+		out, err := p.command(p.agentBin, "refund", "propose", charge, "--amount", amount, "--by", "dora", "--reference", reference, "--json", "--data", p.home)
+		var made shownProposal
+		if err == nil {
+			err = json.Unmarshal([]byte(out), &made)
+		}
+		return made, err
+	}
+	if _, err := refund("12.51", "volta/1"); err == nil || !strings.Contains(err.Error(), "12.50 were paid") {
+		t.Errorf("more than was paid: %v", err)
+	}
+	made, err := refund("2.50", "volta/1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.becomes(made.ID, "awaiting_approval")
+	r := one(t, p.data, "refund", "show", made.ID)
+	if !r.Manual || r.Route != "sim" || r.Amount != 250 || r.Proposal == nil || r.Approvers != 2 {
+		t.Fatalf("the hub has %+v", r)
+	}
+	for _, who := range []string{"bia", "caio"} {
+		must(t, p.data, "refund", "approve", made.ID, r.Digest, "--by", who, "--key", p.keys[who])
+	}
+	p.becomes(made.ID, "unknown") // a person has to do it
+	must(t, p.data, "refund", "resolve", made.ID, "--state", "settled", "--end-to-end", "D"+strings.Repeat("0", 31), "--reason", "panel", "--by", "bia", "--key", p.keys["bia"])
+	p.becomes(made.ID, "settled")
+	eventually(t, "the charge is partly refunded", func() bool {
+		return strings.Contains(must(t, p.data, "export", p.device), `"kind":"charge.refunded"`)
+	})
+
+	// Restored: it has forgotten the proposal, and asks for the same once more.
+	p.agent.end(syscall.SIGTERM)
+	if out, err := p.command(p.agentBin, "store", "restore", "--from", backup, "--replace", "--data", p.home); err != nil {
+		t.Fatal(out, err)
+	}
+	p.startAgent(p.file)
+	p.ready()
+	eventually(t, "the hub asks about the new epoch", func() bool { return p.show().State == "epoch" })
+	again, err := refund("2.50", "volta/1")
+	if err != nil || again.ID != made.ID {
+		t.Fatalf("again: %+v, %v", again, err)
+	}
+	must(t, p.data, "device", "approve-epoch", p.device, fmt.Sprint(p.show().Asked))
+	p.becomes(made.ID, "settled")
+	if all := must(t, p.data, "refund", "list", "--all"); strings.Count(all, "\n") != 2 {
+		t.Errorf("the hub has\n%s", all)
+	}
+	must(t, p.data, "payout", "verify")
 }
 
 // wantWithout looks for bytes in every file below a directory.
