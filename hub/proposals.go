@@ -135,6 +135,11 @@ func (w *work) repeat(d *deviceWork, p Proposal) error {
 	if p.State == proposal.Received {
 		return w.tell(d, p)
 	}
+	if err := w.room(d.Name, wire.TypPayout, string(p.ID)); errors.Is(err, ErrBusy) {
+		return nil
+	} else if err != nil {
+		return err
+	}
 	return w.start(d, Message{Device: d.Name, JTI: newID(), Payout: p.Said, Made: w.now, State: Waiting})
 }
 
@@ -146,6 +151,12 @@ func (w *work) tell(d *deviceWork, p Proposal) error {
 	m := Message{Device: d.Name, JTI: newID(), Payout: &said, Made: w.now, State: Waiting}
 	p.JTI = m.JTI
 	if err := put(w.tx, KindProposal, proposalKey(d.Name, p.ID), p); err != nil {
+		return err
+	}
+	switch err := w.room(d.Name, wire.TypPayout, string(p.ID)); {
+	case errors.Is(err, ErrBusy):
+		return nil // a device that asks comes again
+	case err != nil:
 		return err
 	}
 	return w.start(d, m)
@@ -225,20 +236,8 @@ func ReadyProposals(tx Tx) ([]Proposal, error) {
 	return list, nil
 }
 
-// UnfinishedProposals lists those that are received, or ready, and of which nothing was
-// made yet.
-func UnfinishedProposals(tx Tx) ([]Proposal, error) {
-	var list []Proposal
-	for p, err := range scan[Proposal](tx, KindProposal, "") {
-		if err != nil {
-			return nil, err
-		}
-		if p.State == proposal.Received || p.State == Ready {
-			list = append(list, p)
-		}
-	}
-	return list, nil
-}
+// Proposals lists all proposals, by device.
+func Proposals(tx Tx) ([]Proposal, error) { return collect[Proposal](tx, KindProposal, "") }
 
 // GetProposal returns a device's proposal, or ErrNotFound.
 func GetProposal(tx Tx, device string, id payout.ID) (Proposal, error) {

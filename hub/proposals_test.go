@@ -211,9 +211,9 @@ func TestProposalOfARestoredHub(t *testing.T) {
 					t.Errorf("ready %v", got)
 				}
 				r.view(func(tx hub.Tx) error {
-					list, err := hub.UnfinishedProposals(tx)
-					if len(list) != 1 || list[0].ID != id {
-						t.Errorf("unfinished: %+v", list)
+					list, err := hub.Proposals(tx)
+					if len(list) != 1 || list[0].ID != id || list[0].State != hub.Ready {
+						t.Errorf("proposals: %+v", list)
 					}
 					return err
 				})

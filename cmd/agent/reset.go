@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,6 +18,7 @@ import (
 	"github.com/ssg-safe/agent/fleet"
 	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/ledger/archive"
+	"github.com/ssg-safe/agent/proposal"
 	"github.com/ssg-safe/agent/queue"
 	"github.com/ssg-safe/agent/terminal"
 	"github.com/ssg-safe/agent/ticket"
@@ -35,7 +37,7 @@ files lie in a folder of their own in the data directory.
 
 It is refused while something would be lost by it, and says what: entries that
 the hub or the archive does not have, a business day that is not closed, charges
-that are open, slips and tickets that wait for somebody.
+that are open, slips and tickets that wait for somebody, proposals that are not over.
 
 A hub or an archive that is gone for ever and does not have all is named with
 --without, as often as needed. That gives up what nobody else has: the ledger is
@@ -175,6 +177,19 @@ func losses(tx *bbolt.Tx, head ledger.Head, without []string) (reasons []string,
 			ids[i] = t.ID
 		}
 		add("%d tickets are open: ssg-agent tickets list, then close: %s", len(ids), some(ids))
+	}
+	proposals, err := proposal.List(tx, false)
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, p := range proposals {
+		if !proposal.Over(p.State) {
+			ids = append(ids, string(p.ID))
+		}
+	}
+	if len(ids) > 0 && !slices.Contains(without, fleet.Consumer) {
+		add("%d proposals are not over: let the agent run with its hub until it has told what became of them: %s", len(ids), some(ids))
 	}
 	return reasons, nil
 }

@@ -253,9 +253,9 @@ func plain(reason string) string {
 
 // forgetProposals ends what a restored hub may have made something of since.
 func (b *Book) forgetProposals(tx hub.Tx) error {
-	list, err := hub.UnfinishedProposals(tx)
+	list, err := hub.Proposals(tx)
 	for _, p := range list {
-		if err == nil {
+		if err == nil && (p.State == proposal.Received || p.State == hub.Ready) {
 			err = errors.Join(hub.EndProposal(tx, p, proposal.Forgotten, restoredReason), put(tx, tellKey(p.Device, p.ID), true))
 		}
 	}

@@ -359,3 +359,31 @@ func TestProposalKills(t *testing.T) {
 		}
 	}
 }
+
+// TestProposalsOfARestoredTerminal: a terminal whose ledger became another one is told
+// again what became of all that it proposed.
+func TestProposalsOfARestoredTerminal(t *testing.T) {
+	k := &kiosks{disk: &disk{rows: map[string][]byte{}}}
+	b := k.open(t, "", terminalAccount())
+	made, refused := k.ready(t, "kiosk-1", "caixa/1", 100, nil), k.ready(t, "kiosk-1", "caixa/2", 5001, nil)
+	b.turn(t)
+	looked := map[string]string{}
+	remind := func() {
+		t.Helper()
+		k.told = nil
+		if err := b.remind(t.Context(), looked); err != nil {
+			t.Fatal(err)
+		}
+		b.turn(t)
+	}
+	remind() // the book has never looked at this ledger
+	remind()
+	if len(k.told) != 0 {
+		t.Errorf("told without a reason: %+v", k.told)
+	}
+	k.put(t, hub.KindChain, "kiosk-1/0000000000000002", hub.Chain{Epoch: 2})
+	remind()
+	if got, want := fmt.Sprint(k.states(made), k.states(refused)), "[awaiting_approval] [refused limit]"; got != want {
+		t.Errorf("told %s, want %s", got, want)
+	}
+}

@@ -191,7 +191,20 @@ func (b *Book) remind(ctx context.Context, looked map[string]string) error {
 				made[r.Device] = append(made[r.Device], r)
 			}
 		}
-		for device, refunds := range made {
+		proposals, err := hub.Proposals(tx)
+		if err != nil {
+			return err
+		}
+		ended := map[string][]payout.ID{}
+		for _, p := range proposals {
+			if p.State == proposal.Refused || p.State == proposal.Forgotten {
+				ended[p.Device] = append(ended[p.Device], p.ID)
+				if made[p.Device] == nil {
+					made[p.Device] = []Record{}
+				}
+			}
+		}
+		for device, records := range made {
 			is, err := version(tx, device)
 			if err != nil {
 				return err
@@ -211,7 +224,8 @@ func (b *Book) remind(ctx context.Context, looked map[string]string) error {
 			if err != nil {
 				return err
 			}
-			for _, r := range refunds {
+			lacks[device] = append(lacks[device], ended[device]...)
+			for _, r := range records {
 				if r.Proposal != nil || !has[told{string(r.ID), r.EndToEnd, r.State == payout.Returned}] {
 					lacks[device] = append(lacks[device], r.ID)
 				}
