@@ -11,9 +11,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/ssg-safe/agent/charge"
 	"github.com/ssg-safe/agent/hub"
+	"github.com/ssg-safe/agent/payout"
 	"github.com/ssg-safe/agent/providers/bacen/bacensim"
 )
 
@@ -76,9 +78,16 @@ func (r *refundRig) refund(amount string) string {
 	return string(made.ID)
 }
 
+// settled waits: an order of which nobody knows whether it left is sent again only after
+// the bank has twice, half a minute apart, not known it.
 func (r *refundRig) settled(id string) {
 	r.t.Helper()
-	eventually(r.t, "the refund is settled", func() bool { return one(r.t, r.data, "refund", "show", id).State == "settled" })
+	for deadline := time.Now().Add(5 * time.Minute); one(r.t, r.data, "refund", "show", id).State != payout.Settled; {
+		if time.Now().After(deadline) {
+			r.t.Fatalf("refund %s is not settled", id)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 // shownCharge is a charge as the terminal's own API shows it.
