@@ -132,8 +132,10 @@ type Slip struct {
 	Amount money.Amount
 	At     time.Time // when it was paid, or made
 	Paid   bool      // its slip is the receipt; else the code
-	NSU    uint64    // 0: none was printed yet
-	Copies int
+	// Refunded is what went back of it.
+	Refunded money.Amount
+	NSU      uint64 // 0: none was printed yet
+	Copies   int
 }
 
 // Open is a charge that waits for its payment.

@@ -212,3 +212,17 @@ func TestEveryWord(t *testing.T) {
 		}
 	}
 }
+
+// TestChargeState: a charge that was paid says how much of that went back.
+func TestChargeState(t *testing.T) {
+	for want, s := range map[string]Slip{
+		"pendente":           {Amount: 100},
+		"paga":               {Amount: 100, Paid: true},
+		"devolvida em parte": {Amount: 100, Paid: true, Refunded: 99},
+		"devolvida":          {Amount: 100, Paid: true, Refunded: 100},
+	} {
+		if got := portuguese.chargeState(s); got != want {
+			t.Errorf("%+v: %q, want %q", s, got, want)
+		}
+	}
+}

@@ -18,6 +18,7 @@ type texts struct {
 	keyNames                          map[hintKey]display.Choice
 	amount, when, state, charge, slip string
 	paidState, pendingState           string
+	partReturned, returned            string
 	noSlips, askFirst, askCopy        string
 	printing, printingCopy, settled   string
 	unfound, released, openCharges    string
@@ -31,6 +32,7 @@ type texts struct {
 	printX, closeZ, askZ, closed      string
 	paid, late, extra, mismatch       string
 	refunded, created, expired        string
+	unmatched                         string
 	cancelled, failed                 string
 	examining, examined, examinedAt   string
 	ago, examineAgain                 string
@@ -68,7 +70,7 @@ var portuguese = texts{
 		keyPrevious: {Key: "8", Does: "Anterior"}, keyMore: {Key: "9", Does: "Próxima"},
 	},
 	amount: "Valor", when: "Quando", state: "Situação", charge: "Cobrança", slip: "Papel",
-	paidState: "paga", pendingState: "pendente",
+	paidState: "paga", pendingState: "pendente", partReturned: "devolvida em parte", returned: "devolvida",
 	noSlips: "Nenhuma cobrança com papel a imprimir.", askFirst: "Imprimir o comprovante?", askCopy: "Imprimir a %dª via?",
 	printing: "Enviado à impressora: NSU %06d.", printingCopy: "Enviado à impressora: NSU %06d, %dª via.", settled: "Feito.",
 	unfound: "A confirmar", released: "Liberado sem confirmação", openCharges: "Cobranças abertas",
@@ -81,7 +83,7 @@ var portuguese = texts{
 	slipKinds: map[string]string{"qr": "código PIX", "receipt": "comprovante", "closing": "fechamento"},
 	merchant:  "Loja", date: "Dia", receivedSum: "Recebido",
 	printX: "Imprimir X", closeZ: "Fechar o dia: Z %d", askZ: "Fechar agora? Não pode ser desfeito.", closed: "Fechamento %d registrado.",
-	paid: "pagas", late: "pagas tarde", extra: "em dobro", mismatch: "divergentes", refunded: "devolvidas", created: "criadas",
+	paid: "pagas", late: "pagas tarde", extra: "em dobro", mismatch: "divergentes", refunded: "devolvidas", unmatched: "devoluções a conferir", created: "criadas",
 	expired: "expiradas", cancelled: "canceladas", failed: "falhas",
 	examining: "em andamento", examined: "pronto", examinedAt: "Examinado", ago: "há %s", examineAgain: "Examinar de novo",
 	faults: map[error]string{
@@ -111,7 +113,7 @@ var english = texts{
 		keyPrevious: {Key: "8", Does: "Previous"}, keyMore: {Key: "9", Does: "Next"},
 	},
 	amount: "Amount", when: "When", state: "State", charge: "Charge", slip: "Slip",
-	paidState: "paid", pendingState: "pending",
+	paidState: "paid", pendingState: "pending", partReturned: "refunded in part", returned: "refunded",
 	noSlips: "No charge has a slip to print.", askFirst: "Print the receipt?", askCopy: "Print copy %d?",
 	printing: "Sent to the printer: NSU %06d.", printingCopy: "Sent to the printer: NSU %06d, copy %d.", settled: "Done.",
 	unfound: "To confirm", released: "Released unconfirmed", openCharges: "Open charges",
@@ -124,7 +126,7 @@ var english = texts{
 	slipKinds: map[string]string{"qr": "PIX code", "receipt": "receipt", "closing": "closing"},
 	merchant:  "Shop", date: "Day", receivedSum: "Received",
 	printX: "Print X", closeZ: "Close the day: Z %d", askZ: "Close now? It cannot be undone.", closed: "Closing %d is recorded.",
-	paid: "paid", late: "paid late", extra: "twice", mismatch: "mismatched", refunded: "refunded", created: "created",
+	paid: "paid", late: "paid late", extra: "twice", mismatch: "mismatched", refunded: "refunded", unmatched: "refunds to check", created: "created",
 	expired: "expired", cancelled: "cancelled", failed: "failed",
 	examining: "running", examined: "ready", examinedAt: "Examined", ago: "%s ago", examineAgain: "Examine again",
 	faults: map[error]string{
@@ -145,11 +147,16 @@ func locale(name string) *texts {
 	return &portuguese
 }
 
-func (t *texts) chargeState(paid bool) string {
-	if paid {
+func (t *texts) chargeState(s Slip) string {
+	switch {
+	case !s.Paid:
+		return t.pendingState
+	case s.Refunded == 0:
 		return t.paidState
+	case s.Refunded < s.Amount:
+		return t.partReturned
 	}
-	return t.pendingState
+	return t.returned
 }
 
 // fault is what is said of an error.

@@ -45,7 +45,7 @@ func (m *Menu) slips(list SlipList) screen {
 	p := &picker{title: m.t.views[Slips], empty: m.t.noSlips}
 	for _, s := range list {
 		p.items = append(p.items, item{
-			does: m.at(s.At) + " " + s.Amount.BRL(), detail: m.t.chargeState(s.Paid),
+			does: m.at(s.At) + " " + s.Amount.BRL(), detail: m.t.chargeState(s),
 			pick: func() *Request { m.push(m.slip(s)); return nil },
 		})
 	}
@@ -56,7 +56,7 @@ func (m *Menu) slip(s Slip) screen {
 	lines := []display.PageLine{
 		{Name: m.t.amount, Value: s.Amount.BRL()},
 		{Name: m.t.when, Value: m.at(s.At)},
-		{Name: m.t.state, Value: m.t.chargeState(s.Paid)},
+		{Name: m.t.state, Value: m.t.chargeState(s)},
 		{Name: m.t.charge, Value: short(string(s.Charge))},
 	}
 	asks := m.t.askFirst
@@ -179,6 +179,7 @@ func (m *Menu) day(r DayReport) screen {
 			{m.t.extra, l.Extra, display.Caution},
 			{m.t.mismatch, l.Mismatch, display.Caution},
 			{m.t.refunded, l.Refunded, display.Neutral},
+			{m.t.unmatched, l.Unmatched, display.Caution},
 			{m.t.created, l.Created, display.Neutral},
 			{m.t.expired, l.Expired, display.Neutral},
 			{m.t.cancelled, l.Cancelled, display.Neutral},

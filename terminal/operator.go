@@ -236,7 +236,7 @@ func (t *Terminal) readSlips() (operator.Answer, error) {
 		if err != nil || len(list) == menuSlips {
 			continue
 		}
-		out := operator.Slip{Charge: s.Charge, Amount: s.Amount, At: cmp.Or(s.Paid, r.Created), Paid: s.Kind == SlipReceipt}
+		out := operator.Slip{Charge: s.Charge, Amount: s.Amount, At: cmp.Or(s.Paid, r.Created), Paid: s.Kind == SlipReceipt, Refunded: s.Refunded}
 		if s.Copy > 1 {
 			out.NSU, out.Copies = s.NSU, s.Copy-1
 		}
