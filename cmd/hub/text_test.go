@@ -25,7 +25,7 @@ var verbs = regexp.MustCompile(`%[a-z]|\t`)
 // TestWords: whatever is said has its Portuguese, with the same values in it; nothing is
 // in the table that nobody says.
 func TestWords(t *testing.T) {
-	said := map[string]bool{"no payouts": true, "no refunds": true, "terminal's reference": true, "terminal's entry": true}
+	said := map[string]bool{"no payouts": true, "no refunds": true}
 	for _, s := range []payout.State{payout.Proposed, payout.Approved, payout.Rejected, payout.Submitting, payout.Unknown, payout.Processing, payout.Settled, payout.Failed, payout.Returned} {
 		said[string(s)] = true
 	}
