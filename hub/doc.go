@@ -66,6 +66,7 @@
 //
 // [Hub.Pay] and [Hub.Charge] are durable when they return. They are sent after
 // 2 s, 5 s, 15 s and so on until the device's res, at once after each hello, and
-// not to a device that is known to be away. A pay-get is answered from what is
+// not to a device that is known to be away. [Hub.Payout] tells of payouts and refunds in
+// the same way; proposals.go has what devices propose of them. A pay-get is answered from what is
 // known and signed or told.
 package hub

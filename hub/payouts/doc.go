@@ -18,6 +18,11 @@
 // and once: a proposal carries the payout's id, an approval its digest and time.
 // Whoever proposed a payout cannot approve it; from an amount on two others must.
 //
+// A terminal may propose, too, within what the configuration allows its tenant
+// ([Terminals]). It signs no statement: what it proposes rests on an entry of its signed
+// ledger, which package hub holds, and needs two approvals at any amount. It is told what
+// becomes of it.
+//
 // # What is kept
 //
 // Every fact is an entry of one chain: numbered, with the hash of the entry before,
