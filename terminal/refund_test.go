@@ -543,3 +543,98 @@ func TestRefundHistories(t *testing.T) {
 		})
 	}
 }
+
+// TestRefundsBeforeAndAfterTheirPayment: the hub tells of refunds under its own ids or the
+// bank's, before the payment is learnt (again) and after, the bank names them or only says
+// refunded, with restarts in between, and some of the money comes back: each is booked once.
+func TestRefundsBeforeAndAfterTheirPayment(t *testing.T) {
+	for seed := range uint64(20) {
+		bubble(t, func(r *rig) {
+			rng := rand.New(rand.NewPCG(seed, 9))
+			r.edit = func(c *terminal.Config) {
+				c.Reconcile = terminal.Reconcile{Days: 3, Owner: "loja", Deadline: time.Hour}
+			}
+			r.restart(false)
+			id, paid, names := r.begin(), false, seed%2 == 0
+			var listed []providers.Return
+			var words []terminal.Refund
+			var sent, back money.Amount
+			bank := func() {
+				status, list := providers.StatusPaid, slices.Clone(listed)
+				if sent == 1234 {
+					status = providers.StatusRefunded
+				}
+				if !names {
+					list = nil
+				}
+				if paid {
+					r.route.returnsAs(status, list...)
+				}
+			}
+			say := func(w terminal.Refund, want terminal.RefundOutcome) {
+				if what, err := r.term.Refund(r.Context(), w, mark(new(int))); err != nil || want != "" && what != want {
+					r.Fatalf("seed %d: %+v: %s, %v", seed, w, what, err)
+				}
+			}
+			for n := range 16 {
+				switch rng.IntN(5) {
+				case 0, 1:
+					amount := min(money.Amount(1+rng.IntN(800)), 1234-sent)
+					if amount == 0 {
+						continue
+					}
+					sent += amount
+					w := word(id, fmt.Sprint("R", n), amount)
+					w.Sent = fmt.Sprint("D", n)
+					listed = append(listed, providers.Return{ID: w.ID, Sent: w.Sent, Amount: amount})
+					if rng.IntN(2) == 0 {
+						w.ID = "HUB" + w.ID
+					}
+					words = append(words, w)
+					bank()
+				case 2:
+					if len(words) > 0 {
+						say(words[rng.IntN(len(words))], "")
+					}
+				case 3:
+					paid = paid || rng.IntN(2) == 0
+					bank()
+					r.pass(5 * time.Second)
+				case 4:
+					r.restart(rng.IntN(2) == 0)
+					r.pass(time.Duration(rng.IntN(70)) * time.Minute)
+				}
+			}
+			paid = true
+			bank()
+			r.pass(25 * time.Hour) // the whole day is compared
+			for _, want := range []terminal.RefundOutcome{"", terminal.RefundKnown} {
+				for _, w := range words {
+					say(w, want)
+				}
+			}
+			for i, w := range words {
+				if w.CameBack = true; i%3 == 0 {
+					back += w.Amount
+					say(w, terminal.RefundUnmatched)
+					say(w, terminal.RefundKnown)
+				}
+			}
+			if x, err := r.term.Closing(r.Context(), terminal.ClosingRequest{}); err != nil || x.Returned().Sum != sent-back {
+				r.Errorf("seed %d: %s went back by the closing, want %s, %v", seed, x.Returned().Sum, sent-back, err)
+			}
+			c := r.fold(id)
+			want := map[ledger.Account]money.Amount{
+				ledger.PixClearing: 1234 - sent + back, ledger.Sales: -1234, ledger.Refunds: sent, ledger.Suspense: -back,
+			}
+			if c.Late {
+				want[ledger.Sales], want[ledger.Refunds], want[ledger.CustomerCredit] = 0, 0, sent-1234
+			}
+			for account, sum := range r.sums() {
+				if sum != want[account] {
+					r.Errorf("seed %d: %s has %s, want %s: %+v", seed, account, sum, want[account], c)
+				}
+			}
+		})
+	}
+}
