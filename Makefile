@@ -23,7 +23,7 @@ dist: ## agent and hub for all boards, with checksums and bills of materials: di
 	scripts/cross-build.sh
 
 test: deps lint ## everything a change must pass: linters, all tests with the race detector, fuzzing, ARM
-	CGO_ENABLED=1 go run ./scripts/gotest -race -timeout 15m $(PKGS)
+	CGO_ENABLED=1 go run ./scripts/gotest -race -timeout 20m $(PKGS)
 	scripts/fuzz.sh
 
 bench: ## measure, compare with other people's stores, and write docs/benchmarks.md
