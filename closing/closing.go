@@ -77,7 +77,7 @@ type Line struct {
 	Extra    Total `json:"extra,omitzero"`
 	Mismatch Total `json:"mismatch,omitzero"`
 	// Refunded is what went back of any of these; Unmatched what the hub says went back
-	// and fits no payment of the ledger, less what came back of it.
+	// and fits no payment of the ledger, less what of it came back or found its payment.
 	Refunded  Total `json:"refunded,omitzero"`
 	Unmatched Total `json:"refund_unmatched,omitzero"`
 }
