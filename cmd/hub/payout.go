@@ -377,7 +377,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 			out := tabwriter.NewWriter(g.stdout, 0, 0, 2, ' ', 0)
 			fmt.Fprintln(out, g.say("ID\tMADE\tPROVIDER\tAMOUNT\tSTATE\tPROPOSED BY\tAPPROVED BY"))
 			for _, r := range list {
-				fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\t"+g.say("%s of %d")+"\n", r.ID, r.Made.Format(time.RFC3339), r.Route, r.Amount, g.stateOf(r), r.By,
+				fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\t%s\t"+g.say("%s of %d")+"\n", r.ID, r.Made.Format(time.RFC3339), r.Route, r.Amount, g.stateOf(r), r.By,
 					cmp.Or(strings.Join(r.ApprovedBy, ", "), g.say("nobody")), r.Approvers)
 			}
 			return out.Flush()
@@ -498,11 +498,16 @@ func (g *globals) printShown(r payouts.Record, to string, history []payouts.Entr
 	if r.Proposal != nil {
 		origin, entry = *r.Proposal, r.Proposal.Entry.String()
 	}
+	by := ""
+	if r.Manual {
+		by = g.say("a person, in the provider's panel")
+	}
 	rows := [][2]string{
 		{"id", string(r.ID)},
 		{"state", g.stateOf(r)},
 		{"amount", r.Amount.String()},
 		{"provider", r.Route},
+		{"made by", by},
 		{"merchant", r.Merchant},
 		{"to", to},
 		{"terminal", r.Device},

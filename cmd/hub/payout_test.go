@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -146,7 +147,10 @@ func TestPayoutCommands(t *testing.T) {
 	if out := must(t, data, "payout", "list"); out != "no payouts\n" {
 		t.Errorf("what is not over:\n%s", out)
 	}
-	if out := must(t, data, "payout", "list", "--all"); strings.Count(out, "\n") != 4 {
+	out := must(t, data, "payout", "list", "--all", "--locale", "en")
+	if strings.Count(out, "\n") != 4 || strings.Contains(out, "%!") || !slices.ContainsFunc(strings.Split(out, "\n"), func(row string) bool {
+		return strings.HasPrefix(row, string(over.ID)) && strings.Join(strings.Fields(row)[2:], " ") == "conta 199.00 rejected ana nobody of 1"
+	}) {
 		t.Errorf("all:\n%s", out)
 	}
 	must(t, data, "payout", "verify")

@@ -110,6 +110,9 @@ func TestRefundCommands(t *testing.T) {
 	ticket := one(t, data, propose("banco", "4.00")...)
 	refused(t, "is a refund, not a payout: see ssg-hub refund show", "payout", "approve", string(ticket.ID), ticket.Digest, "--by", "bia", "--key", keys["bia"], "--data", data)
 	refused(t, "is a refund, not a payout", "payout", "show", string(ticket.ID), "--data", data)
+	if out := must(t, data, "refund", "show", string(ticket.ID)); !strings.Contains(out, "a person, in the provider's panel") {
+		t.Errorf("nobody sees that a person has to do it:\n%s", out)
+	}
 	for _, who := range []string{"bia", "caio"} {
 		must(t, data, "refund", "approve", string(ticket.ID), ticket.Digest, "--by", who, "--key", keys[who])
 	}

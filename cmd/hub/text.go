@@ -80,6 +80,7 @@ var portuguese = map[string]string{
 	"terminal's reference": "referência do terminal", "terminal's entry": "lançamento do terminal",
 	"charge": "cobrança", "payment": "recebimento", "proposed by": "proposto por", "approved by": "aprovado por", "approvals needed": "aprovações necessárias",
 	"provider's id": "id no provedor", "end-to-end id": "id ponta a ponta", "reason": "motivo", "erased": "apagado",
+	"made by": "feita por", "a person, in the provider's panel": "uma pessoa, no painel do provedor",
 	"in order: %d payouts and refunds, %d facts, head %s": "em ordem: %d pagamentos e devoluções, %d fatos, fim %s",
 
 	"ok: %s (%s): %d entries in %d epochs, %d bytes, up to %v, signed up to %v, %d gaps, %d set aside, %d unreadable": "em ordem: %s (%s): %d lançamentos em %d épocas, %d bytes, até %v, assinada até %v, %d lacunas, %d postas de lado, %d ilegíveis",
