@@ -27,8 +27,10 @@ type payment struct {
 }
 
 // elsewhere is how much of the payment went back, as the terminal's ledger tells, by
-// others than the hub: in the bank's panel, or at its payer's complaint.
-func (p payment) elsewhere(ours []payout.Payout) (sum money.Amount, err error) {
+// others than the hub: in the bank's panel, or at its payer's complaint. Where it tells of
+// more than there can be, that is all of it.
+func (p payment) elsewhere(ours []payout.Payout) (sum money.Amount) {
+	var err error
 	for id, f := range p.back {
 		own := slices.ContainsFunc(ours, func(r payout.Payout) bool {
 			return string(r.ID) == id || f.Sent != "" && f.Sent == r.Paid
@@ -40,10 +42,10 @@ func (p payment) elsewhere(ours []payout.Payout) (sum money.Amount, err error) {
 			sum, err = sum.Sub(f.Booked)
 		}
 		if err != nil {
-			return 0, err
+			return p.amount
 		}
 	}
-	return max(sum, 0), nil
+	return max(sum, 0)
 }
 
 // paidBy finds a payment in the terminal's ledger, as far as the terminal has signed
@@ -134,8 +136,7 @@ func refundable(tx hub.Tx, endToEnd string, paid payment) (ours []payout.Payout,
 	if ours, err = refundsOf(tx, endToEnd); err != nil {
 		return nil, 0, err
 	}
-	back, err := paid.elsewhere(ours)
-	return ours, paid.amount - min(back, paid.amount), err
+	return ours, paid.amount - min(paid.elsewhere(ours), paid.amount), nil
 }
 
 // refundsOf lists the refunds of a payment.
