@@ -366,7 +366,8 @@ func (w *work) result(d *deviceWork, r wire.Res) error {
 		return nil
 	}
 	text := "the device refuses a message of type " + m.typ()
-	if m.Payout != nil && (r.Code == wire.CodeUnknown || r.Code == wire.CodeMismatch) {
+	if p := m.Payout; p != nil && p.Kind == string(payout.Refund) && (p.State == string(payout.Settled) || p.State == string(payout.Returned)) &&
+		(r.Code == wire.CodeUnknown || r.Code == wire.CodeMismatch) {
 		text = "what was given back does not fit the device's ledger: it is in suspense there, with a ticket"
 	}
 	err = w.alarm(Alarm{

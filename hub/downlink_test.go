@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -560,6 +561,21 @@ func TestPayout(t *testing.T) {
 		if again := heard(); len(again) != 1 || again[0].JTI == news[0].JTI {
 			t.Errorf("said anew: %+v", again)
 		}
+		// Of a payout that it does not know, as after a reset, nothing is in suspense there.
+		if err := r.hub.Payout(t.Context(), d.name, wire.Payout{Payout: "P1", Kind: "payout", State: "settled", Cents: 100, Digest: "d1"}); err != nil {
+			t.Fatal(err)
+		}
+		d.answer(heard()[0].JTI, false, wire.CodeUnknown)
+		synctest.Wait()
+		r.view(func(tx hub.Tx) error {
+			list, err := hub.Alarms(tx, false)
+			for _, a := range list {
+				if refund := a.Subject == "R1"; strings.Contains(a.Text, "suspense") != refund {
+					t.Errorf("alarm about %s: %s", a.Subject, a.Text)
+				}
+			}
+			return err
+		})
 		if err := r.hub.Payout(t.Context(), "nobody", wire.Payout{Payout: "R9"}); !errors.Is(err, hub.ErrNotFound) {
 			t.Errorf("to nobody: %v", err)
 		}

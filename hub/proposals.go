@@ -148,8 +148,10 @@ func (w *work) repeat(d *deviceWork, p Proposal) error {
 func (w *work) tell(d *deviceWork, p Proposal) error {
 	said := p.Payout(p.State, p.Reason)
 	p.Said = &said
-	m := Message{Device: d.Name, JTI: newID(), Payout: &said, Made: w.now, State: Waiting}
-	p.JTI = m.JTI
+	if p.State != proposal.Received || p.JTI == "" {
+		p.JTI = newID() // else the device's entry may be on the way, and names the first one
+	}
+	m := Message{Device: d.Name, JTI: p.JTI, Payout: &said, Made: w.now, State: Waiting}
 	if err := put(w.tx, KindProposal, proposalKey(d.Name, p.ID), p); err != nil {
 		return err
 	}

@@ -305,3 +305,24 @@ func TestProposalSetAside(t *testing.T) {
 		}
 	})
 }
+
+// TestProposalOfferedLate: details that come again between the terminal's answer and its
+// entry, from a slow connection or by the broker, change nothing.
+func TestProposalOfferedLate(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		d := r.register("kiosk-1")
+		id := d.propose("caixa/1", 100)
+		d.sendAll(1)
+		d.offer(id, box)
+		word := d.received(id)
+		d.answer(word.JTI, true, wire.CodeDone)
+		d.offer(id, box)
+		d.newsOf()
+		d.told(word)
+		d.sendAll(1)
+		if got := r.ready(); len(got) != 1 || got[0] != id {
+			t.Errorf("ready: %v; the hub has %+v", got, r.proposal(d, id))
+		}
+		r.wantAlarms()
+	})
+}
