@@ -405,7 +405,7 @@ func (t *Terminal) learnWith(l *live, facts []charge.Fact, with func(*bbolt.Tx) 
 	if first && t.printer != nil && l.charge.Present && !paid.Late && t.attended(l) {
 		d.issue = append(d.issue, slip{
 			Kind: SlipReceipt, Charge: l.charge.ID, Merchant: l.charge.Merchant, Amount: paid.Amount, Copy: 1,
-			EndToEnd: paid.Evidence.EndToEnd, Route: paid.Evidence.Route, Paid: t.clock.Wall(),
+			EndToEnd: paid.Evidence.EndToEnd, Route: paid.Evidence.Route, Refunded: d.next.RefundedSum, Paid: t.clock.Wall(),
 		})
 	}
 	d.then = func([]queue.Job) {

@@ -275,6 +275,9 @@ func TestReturnedInPartBeforeItWasKnown(t *testing.T) {
 		if ids := r.printer.ids(); len(ids) != 2 || r.count(terminal.ChargePaid) != 1 {
 			r.Errorf("printed %v, want code and receipt", ids)
 		}
+		if text := emulator.Render(r.printer.jobs[len(r.printer.jobs)-1].Bytes, 576)[0].Text(); !strings.Contains(text, "DEVOLVIDO AO PAGADOR: R$ 2,00") {
+			r.Errorf("the receipt does not say what went back:\n%s", text)
+		}
 		// The hub tells of the same one, and of another.
 		r.tell(word(id, "B1", 200), terminal.RefundKnown)
 		r.tell(word(id, "R2", 34), terminal.RefundRecorded)
