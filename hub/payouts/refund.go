@@ -27,19 +27,19 @@ type payment struct {
 }
 
 // elsewhere is how much of the payment went back, as the terminal's ledger tells, by
-// others than the hub: in the bank's panel, or at its payer's complaint. Where it tells of
-// more than there can be, that is all of it.
+// others than the hub: in the bank's panel, at its payer's complaint, or by an order that the
+// hub holds for rejected or failed, and that went all the same. Where it tells of more than
+// there can be, that is all of it.
 func (p payment) elsewhere(ours []payout.Payout) (sum money.Amount) {
 	var err error
 	for id, f := range p.back {
 		own := slices.ContainsFunc(ours, func(r payout.Payout) bool {
-			return string(r.ID) == id || f.Sent != "" && f.Sent == r.Paid
+			counted := r.Odd || r.State != payout.Rejected && r.State != payout.Failed
+			return counted && (string(r.ID) == id || f.Sent != "" && f.Sent == r.Paid)
 		})
-		switch {
-		case !own:
+		sum, err = sum.Sub(f.Booked) // it names a part of what was told of without a name
+		if err == nil && !own {
 			sum, err = sum.Add(f.Amount)
-		default: // it names a part of what was told of without a name
-			sum, err = sum.Sub(f.Booked)
 		}
 		if err != nil {
 			return p.amount

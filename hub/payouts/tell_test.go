@@ -292,6 +292,15 @@ func TestRefundedElsewhere(t *testing.T) {
 			t.Errorf("%s: %s, want %s", name, got, test.want)
 		}
 	}
+	// What the hub holds for not sent, and the ledger for given back, did go: a restored hub
+	// rejects what it may have sent, and a person may be wrong.
+	for state, want := range map[payout.State]money.Amount{payout.Rejected: 40, payout.Failed: 40, payout.Settled: 0, payout.Unknown: 0, payout.Returned: 0} {
+		ours := []payout.Payout{{Intent: payout.Intent{ID: idOf(1)}, State: state}}
+		p := payment{amount: 200, back: map[string]charge.RefundedFact{string(idOf(1)): fact(string(idOf(1)), "", 40, 0)}}
+		if got := p.elsewhere(ours); got != want {
+			t.Errorf("%s here: %s, want %s", state, got, want)
+		}
+	}
 
 	w := newWorld(t, nil, "")
 	w.sold("C1", sold, 200)
