@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 	"unicode"
@@ -73,10 +74,16 @@ func (b *Book) takeAll(ctx context.Context) error {
 		if err != nil {
 			break
 		}
-		err = b.take(ctx, p)
+		if err = b.take(ctx, p); errors.Is(err, errKeys) {
+			b.log.Error("what a terminal proposes waits", "proposal", p.ID, "terminal", p.Device, "err", err)
+			err = nil
+		}
 	}
 	return err
 }
+
+// errKeys: the hub's keys cannot be read just now, as while they are rotated.
+var errKeys = errors.New("the hub's keys cannot be read")
 
 // take makes a payout of a proposal, once, or refuses it.
 func (b *Book) take(ctx context.Context, p hub.Proposal) error {
@@ -170,9 +177,12 @@ func (b *Book) accept(tx hub.Tx, p hub.Proposal, paid payment) (r Record, why st
 	}
 	if p.Kind == payout.ToKey {
 		plain, err := b.unseal(proposal.Context(p.Device, p.Proposal), p.Box)
-		if err != nil {
+		switch {
+		case errors.Is(err, wire.ErrSealed):
 			b.log.Warn("what a terminal sealed cannot be opened", "proposal", p.ID, "terminal", p.Device, "err", err)
 			return r, whySealed, nil
+		case err != nil:
+			return r, "", fmt.Errorf("%w: %w", errKeys, err)
 		}
 		whom, err := proposal.DecodeDetails(plain)
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -275,6 +276,25 @@ func TestTerminalLimits(t *testing.T) {
 	}
 	if _, err := verify(k.disk); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestProposalWithoutKeys: while the hub's keys cannot be read, as in the middle of a
+// rotation, a proposal waits, and is not refused for good.
+func TestProposalWithoutKeys(t *testing.T) {
+	k := &kiosks{disk: &disk{rows: map[string][]byte{}}}
+	b := k.open(t, "", terminalAccount())
+	id := k.ready(t, "kiosk-1", "caixa/1", 100, nil)
+	unseal := b.unseal
+	b.unseal = func(string, []byte) ([]byte, error) { return nil, fs.ErrPermission }
+	b.turn(t)
+	if got := k.states(id); got != nil {
+		t.Errorf("told %q", got)
+	}
+	b.unseal = unseal
+	b.turn(t)
+	if got := k.states(id); !slices.Equal(got, []string{"awaiting_approval"}) {
+		t.Errorf("told %q", got)
 	}
 }
 
