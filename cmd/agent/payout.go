@@ -21,6 +21,7 @@ import (
 	"github.com/ssg-safe/agent/localapi"
 	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/payout"
+	"github.com/ssg-safe/agent/pix"
 	"github.com/ssg-safe/agent/proposal"
 	"github.com/ssg-safe/agent/redact"
 )
@@ -148,7 +149,7 @@ With --json it prints one line {"event":"proposal","id","state",…}, the amount
 centavos.
 
 Exit codes: 0 it is recorded, 1 failed, 2 wrong usage.`,
-		Example: `  ssg-agent refund propose P0010000000000000000000001 --amount 10.00 --by ana --data /var/lib/ssg-agent`,
+		Example: `  ssg-agent refund propose P001000000000000000000001 --amount 10.00 --by ana --data /var/lib/ssg-agent`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usageError{errors.New("refund propose: name the charge, as `ledger list` shows it")}
@@ -188,7 +189,11 @@ func readKey(g *globals, file string) (redact.Text, error) {
 	if err != nil {
 		return "", usageError{fmt.Errorf("read the key: %w", err)}
 	}
-	return redact.Text(strings.TrimSpace(string(text))), nil
+	key := strings.TrimSpace(string(text))
+	if _, err := pix.RecogniseKey(key); err != nil { // which does not repeat it
+		return "", usageError{fmt.Errorf("--key-file %s: %w", file, err)}
+	}
+	return redact.Text(key), nil
 }
 
 // propose asks the running agent. There is no way without it: it knows the hub.

@@ -72,7 +72,15 @@ func TestProposalsAtRest(t *testing.T) {
 	if err := os.WriteFile(file, []byte("12345678909\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	dotted, empty := filepath.Join(t.TempDir(), "dotted"), filepath.Join(t.TempDir(), "empty")
+	for path, text := range map[string]string{dotted: "123.456.789-09\n", empty: "\n"} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for says, args := range map[string][]string{
+		"without punctuation":     {"payout", "propose", "--amount", "1.00", "--by", "dora", "--key-file", dotted},
+		"nothing":                 {"payout", "propose", "--amount", "1.00", "--by", "dora", "--key-file", empty},
 		"no agent runs on":        {"payout", "propose", "--amount", "1.00", "--by", "dora", "--key-file", file},
 		"--by is missing":         {"payout", "propose", "--amount", "1.00", "--key-file", file},
 		"--amount is missing":     {"payout", "propose", "--by", "dora", "--key-file", file},
@@ -83,7 +91,7 @@ func TestProposalsAtRest(t *testing.T) {
 		"name the charge":         {"refund", "propose", "--amount", "1.00", "--by", "dora"},
 	} {
 		code, out, errs := runMain(t, append(args, "--data", data)...)
-		if code == 0 || !strings.Contains(errs, says) || strings.Contains(out+errs, "12345678909") {
+		if code == 0 || !strings.Contains(errs, says) || strings.Contains(out+errs, "12345678909") || strings.Contains(out+errs, "456.789") {
 			t.Errorf("%v: %d %s%s, want %q", args, code, out, errs, says)
 		}
 	}

@@ -214,7 +214,7 @@ a ticket. Any other name is an error.
 With --json it prints one line {"event":"payout","payout","state","digest",…}.
 
 Exit codes: 0 it is recorded, 1 failed, 2 wrong usage.`,
-		Example: `  ssg-hub refund propose dq7m3x5zj2w4c6k8a P0010000000000000000000001 --provider banco --end-to-end E182361202026010100000000000001A --amount 10.00 --by ana --key ~/ana.pem`,
+		Example: `  ssg-hub refund propose dq7m3x5zj2w4c6k8a P001000000000000000000001 --provider banco --end-to-end E182361202026010100000000000001A --amount 10.00 --by ana --key ~/ana.pem`,
 		Args:    exactArgs(2, "the terminal's name and the charge's id"),
 	}
 	jsonFlag(cmd, &asJSON)
