@@ -116,7 +116,7 @@ func (s *Server) readProposal(w http.ResponseWriter, r *http.Request, _ *caller)
 		return err
 	})
 	if errors.Is(err, proposal.ErrNotFound) {
-		return refuse(ProposalNotFound, "there is no such proposal; see /v1/proposals?all=true")
+		return refuse(ProposalNotFound, "there is no such proposal; list them, also those that are over")
 	}
 	if err != nil {
 		return err

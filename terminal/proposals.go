@@ -55,7 +55,7 @@ func (t *Terminal) Propose(ctx context.Context, r ProposalRequest) (proposal.Rec
 	if t.cfg.Proposals.Seal == nil {
 		return proposal.Record{}, ErrNoHub
 	}
-	p, err := t.proposed(r)
+	p, left, err := t.proposed(r)
 	if err != nil {
 		return proposal.Record{}, err
 	}
@@ -66,6 +66,9 @@ func (t *Terminal) Propose(ctx context.Context, r ProposalRequest) (proposal.Rec
 	})
 	if !errors.Is(err, proposal.ErrNotFound) {
 		return known, err
+	}
+	if p.Kind == payout.Refund && p.Amount > left {
+		return proposal.Record{}, fmt.Errorf("%w: no more than %s of the payment are left", proposal.ErrInvalid, left)
 	}
 	if why := t.store.Stats().ReadOnly; why != "" {
 		return proposal.Record{}, fmt.Errorf("%w: %s", store.ErrReadOnly, why)
@@ -98,23 +101,24 @@ func (t *Terminal) Propose(ctx context.Context, r ProposalRequest) (proposal.Rec
 	return made, err
 }
 
-// proposed is what a request proposes, before anything is sealed.
-func (t *Terminal) proposed(r ProposalRequest) (proposal.Proposal, error) {
-	p := proposal.Proposal{
+// proposed is what a request proposes, before anything is sealed; of a refund also how
+// much did not go back yet, as far as is known here.
+func (t *Terminal) proposed(r ProposalRequest) (p proposal.Proposal, left money.Amount, err error) {
+	p = proposal.Proposal{
 		ID: proposal.IDOf(t.cfg.Proposals.Device, r.Reference), Kind: payout.ToKey,
 		Reference: r.Reference, Amount: r.Amount, Source: r.Source, By: r.By,
 	}
 	if r.Charge == "" {
 		m, ok := t.merchant(r.Merchant)
 		if !ok {
-			return p, fmt.Errorf("%w %q", ErrMerchant, r.Merchant)
+			return p, 0, fmt.Errorf("%w %q", ErrMerchant, r.Merchant)
 		}
 		p.Merchant = m.ID
-		return p, r.Details.Check()
+		return p, 0, r.Details.Check()
 	}
 	record, err := t.Record(r.Charge)
 	if err != nil {
-		return p, err
+		return p, 0, err
 	}
 	var paid []charge.Payment
 	for _, pay := range record.Charge.Payments {
@@ -124,17 +128,15 @@ func (t *Terminal) proposed(r ProposalRequest) (proposal.Proposal, error) {
 	}
 	switch {
 	case len(paid) == 0 && r.EndToEnd == "":
-		return p, fmt.Errorf("%w: charge %s has none with an end-to-end id; one without it is given back in the provider's panel", ErrPayment, r.Charge)
+		return p, 0, fmt.Errorf("%w: charge %s has none with an end-to-end id; one without it is given back in the provider's panel", ErrPayment, r.Charge)
 	case len(paid) == 0:
-		return p, fmt.Errorf("%w: charge %s has none with that end-to-end id", ErrPayment, r.Charge)
+		return p, 0, fmt.Errorf("%w: charge %s has none with that end-to-end id", ErrPayment, r.Charge)
 	case len(paid) > 1:
-		return p, fmt.Errorf("%w: charge %s has %d: name its end-to-end id", ErrPayment, r.Charge, len(paid))
-	case r.Amount > paid[0].Amount:
-		return p, fmt.Errorf("%w: %s were paid", proposal.ErrInvalid, paid[0].Amount)
+		return p, 0, fmt.Errorf("%w: charge %s has %d: name its end-to-end id", ErrPayment, r.Charge, len(paid))
 	}
 	p.Kind, p.Charge, p.EndToEnd, p.Merchant = payout.Refund, string(r.Charge), paid[0].Evidence.EndToEnd, record.Charge.Merchant
 	p.Provider = cmp.Or(paid[0].Evidence.Route, record.Charge.Route)
-	return p, nil
+	return p, paid[0].Amount - paid[0].Refunded, nil
 }
 
 // ProposalSaid records what the hub has signed about a proposal, and tells what kind of

@@ -134,6 +134,18 @@ func TestProposeRefuses(t *testing.T) {
 		if err != nil || made.Kind != payout.Refund || made.EndToEnd != "E1234567820260701120012345678901" || made.Provider != "fake" || made.Charge != string(id) {
 			r.Errorf("made %+v, %v", made, err)
 		}
+		back := terminal.Refund{ID: "B1", Charge: id, EndToEnd: made.EndToEnd, Sent: "D1234567820260701120012345678901", Amount: 1000}
+		if _, err := r.term.Refund(r.Context(), back, mark(new(int))); err != nil {
+			r.Fatal(err)
+		}
+		if again, err := r.term.Propose(r.Context(), refund(1234)); err != nil || again.ID != made.ID {
+			r.Errorf("the same one again, when less is left: %+v, %v", again, err)
+		}
+		more := refund(235)
+		more.Reference = "volta/2"
+		if _, err := r.term.Propose(r.Context(), more); !errors.Is(err, proposal.ErrInvalid) {
+			r.Errorf("more than is left: %v", err)
+		}
 	})
 	bubble(t, func(r *rig) {
 		if _, err := r.term.Propose(r.Context(), wants("caixa/1")); !errors.Is(err, terminal.ErrNoHub) {

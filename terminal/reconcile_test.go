@@ -317,6 +317,22 @@ func TestReconcileMissing(t *testing.T) {
 	})
 }
 
+// What went back here and not at the provider is a ticket that says how much.
+func TestReconcileRefund(t *testing.T) {
+	comparing(t, func(r *rig, l *lister) {
+		id, none := r.paid(), money.Amount(0)
+		r.tell(word(id, "R1", 400), terminal.RefundRecorded)
+		l.money(id, "E1", 1234)
+		l.set(func(l *lister) { l.rows[0].Returned = &none })
+		if _, classes := r.compare(); classes != "refund_mismatch" {
+			t.Errorf("lines %s", classes)
+		}
+		if list := r.tickets(); len(list) != 1 || list[0].Kind != "refund_mismatch" || list[0].Refunded == nil || *list[0].Refunded != 400 {
+			t.Errorf("tickets %+v", list)
+		}
+	})
+}
+
 // Payments of nobody: ours without a charge, another terminal's, somebody's.
 func TestReconcileUnknown(t *testing.T) {
 	comparing(t, func(r *rig, l *lister) {

@@ -1,6 +1,7 @@
 package terminal
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -30,7 +31,7 @@ func (t *Terminal) ticketOf(l reconcile.Line, now time.Time) ticket.Ticket {
 	}
 	return ticket.Ticket{
 		Kind: string(l.Class), Charge: l.Charge, Merchant: l.Merchant, Provider: l.Provider,
-		ProviderID: token(l.ID), EndToEnd: token(l.EndToEnd), Charged: l.Asked, Ledger: l.Ledger, Received: l.Received, Why: l.Why,
+		ProviderID: token(l.ID), EndToEnd: token(l.EndToEnd), Charged: l.Asked, Ledger: l.Ledger, Received: l.Received, Refunded: cmp.Or(l.Returned, l.Refunded), Why: l.Why,
 		Owner: t.cfg.Reconcile.Owner, Deadline: now.Add(t.cfg.Reconcile.Deadline),
 	}
 }
