@@ -236,10 +236,14 @@ func (b *Book) Do(ctx context.Context, signed string) (Record, error) {
 	}
 	var r Record
 	var paid payment
-	if s.Do == Propose && s.Kind == payout.Refund {
+	if s.Do == Propose && s.Kind == payout.Refund || s.Do == Approve {
 		// A ledger is long, and what is read of it here does not change any more.
 		err := b.store.View(ctx, func(tx hub.Tx) (err error) {
-			paid, err = paidBy(tx, s)
+			if s.Do == Approve {
+				paid, err = paidNow(tx, s.Payout)
+			} else {
+				paid, err = paidBy(tx, s)
+			}
 			return err
 		})
 		if err != nil {
@@ -280,7 +284,7 @@ func (b *Book) Do(ctx context.Context, signed string) (Record, error) {
 				return err
 			}
 		}
-		f, err := b.decide(tx, r, s)
+		f, err := b.decide(tx, r, s, paid)
 		if err != nil {
 			return err
 		}
@@ -323,8 +327,9 @@ func (b *Book) marked(ctx context.Context) error {
 	return b.mark.raise(newest.Seq)
 }
 
-// decide is the fact of an approval, a rejection or a testimony.
-func (b *Book) decide(tx hub.Tx, r Record, s Statement) (payout.Fact, error) {
+// decide is the fact of an approval, a rejection or a testimony. paid is the payment that an
+// approved refund gives back.
+func (b *Book) decide(tx hub.Tx, r Record, s Statement, paid payment) (payout.Fact, error) {
 	switch s.Do {
 	case Approve:
 		f, err := r.Approve(s.Digest, s.By, s.At)
@@ -334,7 +339,11 @@ func (b *Book) decide(tx hub.Tx, r Record, s Statement) (payout.Fact, error) {
 		if a := b.routes[r.Route]; !r.Manual && (a == nil || a.foreign(r)) {
 			return nil, fmt.Errorf("%w: route %s is not configured any more, or is another account than the one it was proposed for: reject it, and propose anew", payout.ErrIntent, r.Route)
 		}
-		if len(r.ApprovedBy)+1 >= r.Approvers && r.Kind == payout.ToKey {
+		switch {
+		case err != nil:
+		case r.Kind == payout.Refund:
+			err = stillRoom(tx, r, paid)
+		case len(r.ApprovedBy)+1 >= r.Approvers:
 			err = b.limits(tx, r)
 		}
 		return f, err

@@ -139,6 +139,38 @@ func refundable(tx hub.Tx, endToEnd string, paid payment) (ours []payout.Payout,
 	return ours, paid.amount - min(paid.elsewhere(ours), paid.amount), nil
 }
 
+// paidNow is the payment that a refund gives back, as the terminal's ledger has it now, for
+// its approval; none of what is no refund, and where the ledger has lost the payment since.
+func paidNow(tx hub.Tx, id payout.ID) (payment, error) {
+	r, err := Get(tx, id)
+	if err != nil || r.Kind != payout.Refund {
+		return payment{}, err
+	}
+	paid, err := paidBy(tx, Statement{Device: r.Device, Charge: r.Charge, EndToEnd: r.EndToEnd})
+	if errors.Is(err, ErrUnproved) {
+		err = nil
+	}
+	return paid, err
+}
+
+// stillRoom refuses the approval of a refund whose payment went back by another way since it
+// was proposed.
+func stillRoom(tx hub.Tx, r Record, paid payment) error {
+	if paid.amount == 0 {
+		return nil
+	}
+	others, left, err := refundable(tx, r.EndToEnd, paid)
+	if err != nil {
+		return err
+	}
+	others = slices.DeleteFunc(others, func(o payout.Payout) bool { return o.ID == r.ID })
+	room, err := payout.Room(left, others)
+	if err == nil && r.Amount > room {
+		err = fmt.Errorf("%w: R$ %s are left, for some of the payment went back by another way since this was proposed: reject it", payout.ErrRoom, room)
+	}
+	return err
+}
+
 // refundsOf lists the refunds of a payment.
 func refundsOf(tx hub.Tx, endToEnd string) ([]payout.Payout, error) {
 	var all []payout.Payout

@@ -316,6 +316,24 @@ func TestRefundedElsewhere(t *testing.T) {
 	}
 }
 
+// TestRefundedElsewhereBeforeItsApproval: what went back by another way since a refund was
+// proposed may leave no room for it.
+func TestRefundedElsewhereBeforeItsApproval(t *testing.T) {
+	for back, want := range map[money.Amount]error{150: nil, 151: payout.ErrRoom} {
+		w := newWorld(t, nil, "")
+		w.sold("C1", sold, 200)
+		b := must(Open(t.Context(), Options{Routes: []Route{bankAccount()}, Operators: operators("ana", "bia"), Store: &process{disk: w.disk}}))
+		r := b.must(t, sign(t, "ana", func() Statement { s := refundOf(1, "conta"); s.Amount = 50; return s }()))
+		w.entry(ledger.Position{Epoch: 1, Seq: 3}, charge.RefundedFact{}.Kind(), charge.RefundedFact{Charge: "C1", ID: "panel", Amount: back, EndToEnd: sold})
+		w.evidence(`{"source":"provider","route":"banco","attempt":1,"end_to_end":"` + sold + `","digest":"aa"}`)
+		w.disk.rows["chain kiosk-1/0000000000000001"] = []byte(`{"epoch":1,"signed":{"epoch":1,"seq":3}}`)
+		approve := sign(t, "bia", Statement{Do: Approve, Payout: r.ID, Digest: r.Digest})
+		if _, err := b.Do(t.Context(), approve); !errors.Is(err, want) {
+			t.Errorf("%s went back by another way: %v, want %v", back, err, want)
+		}
+	}
+}
+
 // evidence puts evidence into the newest entry.
 func (w *world) evidence(text string) {
 	e := &w.disk.entries[len(w.disk.entries)-1]
