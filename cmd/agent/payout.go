@@ -141,9 +141,9 @@ func newRefundProposeCmd(g *globals, data *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "propose CHARGE --amount AMOUNT --by NAME",
 		Short: "Propose that a payment of a charge is given back",
-		Long: `Propose records that a payment is to be given back, whole or a part. It goes to where it
-came from; nobody names a key. Of a charge with more than one payment, --end-to-end
-says which. Everything else is as with payout propose.
+		Long: `Propose records that a payment is to be given back, whole or a part. It goes to where
+it came from; nobody names a key. Of a charge with more than one payment,
+--end-to-end says which. Everything else is as with payout propose.
 
 With --json it prints one line {"event":"proposal","id","state",…}, the amount in
 centavos.
@@ -219,10 +219,10 @@ func newProposalsCmd(g *globals, data *string) *cobra.Command {
 		Short: "List the proposals that are not over",
 		Long: `List prints the proposals of payouts and refunds of which more is expected, and
 those that somebody must look at, newest first; with --all all of them. The states
-are the hub's words, as far as they have come: queued (the hub has said nothing yet), received,
-awaiting_approval, approved, submitting, unknown, processing; and in the end
-settled, failed, returned, rejected (by a person), refused (by the hub, at once) or
-forgotten (the hub was restored from a backup).
+are the hub's words, as far as they have come: queued (the hub has said nothing
+yet), received, awaiting_approval, approved, submitting, unknown, processing; and in
+the end settled, failed, returned, rejected (by a person), refused (by the hub, at
+once) or forgotten (the hub was restored from a backup).
 
 With --json each is one line {"event":"proposal","id","state",…}.
 

@@ -43,8 +43,8 @@ last day), or times by RFC 3339. Without them it compares the last 24 hours.
 
 A running agent is asked to do it (through its control.sock), which takes no secret
 of the configuration here: what it learns is recorded, and differences become
-tickets, as by its own schedule. Where none runs the providers are asked with the credentials of the configuration, and nothing is
-recorded.
+tickets, as by its own schedule. Where none runs the providers are asked with the
+credentials of the configuration, and nothing is recorded.
 
 The table leaves out the lines on which both sides agree; --all shows them. With
 --json every line is {"event":"line",…}, the sums of each merchant and provider

@@ -241,8 +241,9 @@ func newApproveCmd(g *globals, data *string, kind payout.Kind) *cobra.Command {
 		Short: "Approve what somebody else proposed",
 		Long: `Approve agrees to exactly what show prints: the digest binds amount, provider and
 whom it goes to. Look at it first (show --reveal). It holds for five minutes and
-serves for one order; whoever proposed it cannot approve it, and above the
-provider's limit two people must. With the last approval the hub sends it.
+serves for one order; whoever proposed it cannot approve it. Above the provider's
+limit, and of what a terminal proposed, two people must: show says how many. With
+the last approval the hub sends it.
 
 With --json it prints one line {"event":"payout","payout","state",…}.
 
