@@ -98,6 +98,9 @@ func (w *work) offered(d *deviceWork, m wire.Propose) error {
 	}
 	key := proposalKey(d.Name, payout.ID(m.Proposal))
 	p, known, err := find[Proposal](w.tx, KindProposal, key)
+	if err == nil && !known {
+		p, known, err = w.overlooked(d, payout.ID(m.Proposal))
+	}
 	if err != nil || !known {
 		return err // its entry is on the way, and the message comes again
 	}
@@ -115,6 +118,34 @@ func (w *work) offered(d *deviceWork, m wire.Propose) error {
 	}
 	p.State = proposal.Received
 	return w.tell(d, p)
+}
+
+// overlooked notes a proposal whose entry came when the hub was of a version that did not
+// know what it is.
+func (w *work) overlooked(d *deviceWork, id payout.ID) (p Proposal, known bool, err error) {
+	chains, err := Chains(w.tx, d.Name)
+	if err != nil {
+		return p, false, err
+	}
+	for _, c := range chains {
+		op := proposal.MadeOp(c.Epoch, id)
+		first, err := w.tx.Op(d.Name, op)
+		var e Entry
+		if err == nil {
+			e, err = w.tx.Entry(d.Name, first.At)
+		}
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		made := candidate{Entry: e}
+		if made.read(); err == nil && made.Op == op && made.proposal != nil {
+			err = w.propose(d, &made)
+		}
+		if err != nil {
+			return p, false, err
+		}
+	}
+	return find[Proposal](w.tx, KindProposal, proposalKey(d.Name, id))
 }
 
 // repeat says again what a device asks for because it was never told, or has forgotten.

@@ -247,6 +247,28 @@ func TestProposalAgain(t *testing.T) {
 	})
 }
 
+// TestProposalOverlooked: an entry that a hub of an earlier version has taken, which did not
+// know what it proposes, is found when its details are offered.
+func TestProposalOverlooked(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		d := r.register("kiosk-1")
+		id := d.propose("caixa/1", 100)
+		d.sendAll(1)
+		r.update(func(tx hub.Tx) error { return tx.Delete(hub.KindProposal, d.name+"/"+string(id)) })
+		d.offer(proposal.IDOf(d.name, "caixa/2"), box)
+		if news := d.newsOf(); len(news) != 0 {
+			t.Errorf("of what it did not propose it is told %+v", news)
+		}
+		d.offer(id, box)
+		d.told(d.received(id))
+		d.sendAll(1)
+		if got := r.ready(); len(got) != 1 || got[0] != id {
+			t.Errorf("ready %v", got)
+		}
+		r.wantAlarms()
+	})
+}
+
 // TestHostileProposals: what no terminal would record is nothing but an alarm, and a
 // terminal that is revoked, or forked, proposes nothing.
 func TestHostileProposals(t *testing.T) {

@@ -321,7 +321,7 @@ func Make(tx *bbolt.Tx, at ledger.Stamp, device string, p Proposal, d Details, s
 	if err != nil {
 		return Record{}, false, err
 	}
-	e, err := ledger.Append(tx, at, ledger.Draft{Op: op(head.Epoch, p.ID, "made"), Kind: KindMade, Actor: p.Source, Data: p})
+	e, err := ledger.Append(tx, at, ledger.Draft{Op: MadeOp(head.Epoch, p.ID), Kind: KindMade, Actor: p.Source, Data: p})
 	if err != nil {
 		return Record{}, false, fmt.Errorf("record proposal: %w", err)
 	}
@@ -333,6 +333,9 @@ func Make(tx *bbolt.Tx, at ledger.Stamp, device string, p Proposal, d Details, s
 		tx.Bucket(waiting).Put([]byte(p.ID), []byte{}),
 	)
 }
+
+// MadeOp is the operation id of the entry that makes a proposal.
+func MadeOp(epoch uint64, id payout.ID) string { return op(epoch, id, "made") }
 
 // op is an operation id. A restored store, whose epoch is another, may record again what
 // it does not remember.
