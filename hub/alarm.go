@@ -113,9 +113,9 @@ func Alarms(tx Tx, all bool) ([]Alarm, error) {
 	return list, nil
 }
 
-// ackAbout notes that somebody took care of the alarm about a subject; there need
+// AckAbout notes that somebody took care of the alarm about a subject; there need
 // be none.
-func ackAbout(tx Tx, device, kind, subject, by string) error {
+func AckAbout(tx Tx, device, kind, subject, by string) error {
 	id, known, err := find[uint64](tx, KindAlarmKey, device+"/"+kind+"/"+subject)
 	if err != nil || !known {
 		return err

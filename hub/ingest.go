@@ -314,7 +314,7 @@ func (w *work) store(d *deviceWork, c *chainWork, b *batch) error {
 // it is closed there.
 func (w *work) ticket(d *deviceWork, t ticket.Ticket) error {
 	if !t.Closed.IsZero() {
-		return ackAbout(w.tx, d.Name, AlarmDifference, t.ID, t.By)
+		return AckAbout(w.tx, d.Name, AlarmDifference, t.ID, t.By)
 	}
 	detail := map[string]string{
 		"kind": t.Kind, "charge": string(t.Charge), "provider": t.Provider, "owner": t.Owner, "deadline": t.Deadline.Format(time.RFC3339),

@@ -3,8 +3,8 @@
 // that people approve and that the hub alone submits (package payout); the terminal is
 // told what became of it.
 //
-//	r, fresh, err := proposal.Make(tx, at, p, d, sealed)   // in the terminal's commit
-//	r, word, err := proposal.Say(tx, at, said, evidence)   // what the hub has signed
+//	r, fresh, err := proposal.Make(tx, at, device, p, d, sealed)   // in the terminal's commit
+//	r, word, err := proposal.Say(tx, at, said, evidence)           // what the hub has signed
 //	list, err := proposal.List(tx, true)
 //
 // # What is kept where

@@ -27,11 +27,13 @@
 // which providers are asked poll.go; each decides purely. charges.go joins them,
 // recover.go begins, and decision.go writes. offline.go is what happens while a
 // provider cannot be reached, within the limits of package exposure; routes.go is
-// which provider makes a charge, as package router decides.
+// which provider makes a charge, as package router decides. reconcile.go and compare.go
+// hold the ledger against the providers.
 //
-// Others ask through remote.go (credits, hints, references), record.go (what is
-// on record about a charge), settle.go (what a person decides about slips) and
-// proposals.go (what the hub is to pay out).
+// Others ask through remote.go (credits, hints, references), refund.go (what the hub
+// says went back), record.go (what is on record about a charge), settle.go (what a
+// person decides about slips), tickets.go (about differences) and proposals.go (what
+// the hub is to pay out).
 //
 // # Time
 //

@@ -1,6 +1,6 @@
 // Package ticket keeps what a person has to look at: each difference that a
-// reconciliation finds is a ticket with an owner and a deadline, opened once and
-// closed by somebody with a name.
+// reconciliation finds, and each refund that fits nothing here, is a ticket with an
+// owner and a deadline, opened once and closed by somebody with a name.
 //
 // Opening and closing are ledger entries ([KindOpened], [KindClosed]), so the hub
 // has them, too. The tickets themselves lie in a bucket beside the ledger: an open

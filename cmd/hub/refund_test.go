@@ -128,6 +128,9 @@ func TestRefundCommands(t *testing.T) {
 	resolve = append(resolve, "--end-to-end", "D"+strings.Repeat("0", 31))
 	refused(t, "must be another's than the proposer's", append(resolve, "--by", "ana", "--key", keys["ana"])...)
 	must(t, data, append(resolve, "--by", "bia", "--key", keys["bia"])...)
+	if out := must(t, data, "alarms", "list"); strings.Contains(out, string(ticket.ID)) {
+		t.Errorf("it is done, and people are told to do it:\n%s", out)
+	}
 	if got := one(t, data, "refund", "show", string(ticket.ID)); got.State != "settled" {
 		t.Errorf("got %+v", got)
 	}

@@ -292,6 +292,11 @@ func (b *Book) Do(ctx context.Context, signed string) (Record, error) {
 		if err == nil && r.Manual && r.State == payout.Approved {
 			r, err = b.byHand(tx, r, now)
 		}
+		if err == nil && s.Do == Resolve {
+			for _, kind := range []string{hub.AlarmTicket, hub.AlarmPayout} { // or somebody else does it again
+				err = errors.Join(err, hub.AckAbout(tx, "hub", kind, string(r.ID), s.By))
+			}
+		}
 		return err
 	})
 	if err != nil {
