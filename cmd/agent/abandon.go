@@ -178,7 +178,7 @@ func saveCopy(tx *bbolt.Tx, path string, create bool) (string, error) {
 	}
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && create {
 		if err := writeCopy(tx, path); err != nil {
-			return "", fmt.Errorf("copy of the ledger: %w", errors.Join(err, os.Remove(path)))
+			return "", fmt.Errorf("copy of the ledger: %w", err)
 		}
 	}
 	f, err := os.Open(path)
@@ -202,7 +202,10 @@ func writeCopy(tx *bbolt.Tx, path string) error {
 		return err
 	}
 	err = ledger.WriteJSONL(f, ledger.Entries(tx, ledger.Position{}))
-	return errors.Join(err, f.Sync(), f.Close(), syncDir(filepath.Dir(path)))
+	if err = errors.Join(err, f.Sync(), f.Close(), syncDir(filepath.Dir(path))); err != nil {
+		return errors.Join(err, os.Remove(path))
+	}
+	return nil
 }
 
 func syncDir(path string) error {
@@ -238,22 +241,23 @@ func leave(data string, a *abandoned) error {
 }
 
 // recordReset makes what a reset gave up the first entry of the store that came after
-// it.
-func recordReset(ctx context.Context, data string, st *store.Store, log *slog.Logger) error {
+// it, and reports whether it did; the store takes nothing more then, and has to be opened
+// again.
+func recordReset(ctx context.Context, data string, st *store.Store, log *slog.Logger) (bool, error) {
 	path := filepath.Join(data, resetFile)
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return false, nil
 	}
 	var a abandoned
 	if err == nil {
 		err = json.Unmarshal(raw, &a)
 	}
 	if err != nil {
-		return fmt.Errorf("what the last reset gave up cannot be recorded: read %s: %w; if it is damaged, move it away, and note what it was about", path, err)
+		return false, fmt.Errorf("what the last reset gave up cannot be recorded: read %s: %w; if it is damaged, move it away, and note what it was about", path, err)
 	}
 	var head ledger.Head
-	recorded := false
+	recorded, now := false, false
 	err = st.View(func(tx *bbolt.Tx) (err error) {
 		if head, err = ledger.GetHead(tx); err == nil {
 			_, recorded, err = ledger.Lookup(tx, a.op())
@@ -262,7 +266,7 @@ func recordReset(ctx context.Context, data string, st *store.Store, log *slog.Lo
 	})
 	switch {
 	case err != nil:
-		return err
+		return false, err
 	case recorded:
 	case head.Seq > 0:
 		log.Warn("a reset was begun and not finished; the terminal goes on as before", "by", a.By)
@@ -273,9 +277,10 @@ func recordReset(ctx context.Context, data string, st *store.Store, log *slog.Lo
 			return err
 		}})
 		if err != nil {
-			return fmt.Errorf("record what the last reset gave up: %w", err)
+			return false, fmt.Errorf("record what the last reset gave up: %w", err)
 		}
+		now = true
 		log.Warn("this ledger follows one that was given up", "device", a.Device, "entries", a.Entries, "received", a.Received.String(), "by", a.By)
 	}
-	return leave(data, nil)
+	return now, leave(data, nil)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -11,8 +12,12 @@ import (
 	"strings"
 	"testing"
 
+	"go.etcd.io/bbolt"
+
 	"github.com/ssg-safe/agent/device"
 	"github.com/ssg-safe/agent/ledger"
+	"github.com/ssg-safe/agent/store"
+	"github.com/ssg-safe/agent/store/storetest"
 )
 
 // TestResetWithout: past an archive that is gone for ever there is a way, which names
@@ -169,5 +174,24 @@ func TestResetWithout(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(k.data, resetFile)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%s is still there (%v)", resetFile, err)
+	}
+}
+
+// TestStoreAfterReset: the store that has recorded a reset takes what comes next.
+func TestStoreAfterReset(t *testing.T) {
+	cfg := Config{Data: t.TempDir()}
+	cfg.Store.Size = storetest.Size
+	if err := leave(cfg.Data, &abandoned{Device: "d1", By: "ana"}); err != nil {
+		t.Fatal(err)
+	}
+	st, _, err := openData(t.Context(), cfg, slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := commitAlone(t.Context(), st, store.Op{Name: "test", Do: func(*bbolt.Tx) error { return nil }}); err != nil {
+		t.Error(err)
+	}
+	if err := st.Close(); err != nil {
+		t.Error(err)
 	}
 }

@@ -73,8 +73,14 @@ func TestReset(t *testing.T) {
 		t.Fatalf("closing z: %d %s%s", code, out, errs)
 	}
 	must(reset(1), "archive has the entries up to 1/")
-	k.start() // copies
-	k.kill()
+	copied := func() bool {
+		k.start()
+		k.kill() // maybe before it has copied
+		return !strings.Contains(reset(1), "archive has the entries")
+	}
+	if !eventually(t, copied) {
+		t.Fatal("the archive does not get all entries")
+	}
 
 	must(reset(1, "--confirm", ""), "nothing was changed yet")
 	code := regexp.MustCompile(`--confirm ([0-9a-f]{8})`).FindStringSubmatch(reset(1))

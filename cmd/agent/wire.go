@@ -281,9 +281,18 @@ func openData(ctx context.Context, cfg Config, log *slog.Logger, progress func(d
 			return fail(err)
 		}
 	}
-	if err := recordReset(ctx, dir, st, log); err != nil {
+	recorded, err := recordReset(ctx, dir, st, log)
+	if err != nil {
 		st.Close()
 		return fail(err)
+	}
+	if recorded { // by a committer that has ended
+		if err := st.Close(); err != nil {
+			return fail(err)
+		}
+		if st, err = store.Open(o); err != nil {
+			return fail(err)
+		}
 	}
 	return st, id, nil
 }
