@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/money"
@@ -32,6 +33,7 @@ type Refund struct {
 	Attempt  int          `json:"attempt"`              // that was paid
 	Sent     string       `json:"sent,omitempty"`       // end-to-end id of the money that went
 	Amount   money.Amount `json:"amount"`
+	Hub      string       `json:"hub,omitempty"` // the hub's id of it; empty: it has not told of it
 }
 
 // RefundedFact says that a payment, or a part of it, went back to its payer.
@@ -48,8 +50,10 @@ type RefundedFact struct {
 	Sent string `json:"sent,omitempty"`
 	// Unnamed: the provider says that the payment went back, and names no refund.
 	Unnamed bool `json:"unnamed,omitempty"`
-	// Booked is how much of it is in the books already, as an unnamed one.
+	// Booked is how much of it is in the books already, as an unnamed one, or all of it as
+	// Same: another one's id, which is the provider's for what the hub tells of.
 	Booked   money.Amount `json:"booked,omitempty"`
+	Same     string       `json:"same,omitempty"`
 	Evidence Evidence     `json:"-"`
 }
 
@@ -67,6 +71,14 @@ func (f RefundedFact) Proof() *Evidence { return &f.Evidence }
 
 func (f RefundedFact) apply(c *Charge) error {
 	i := c.payment(f.Evidence)
+	if f.Same != "" && i >= 0 {
+		same := c.refund(f.Evidence, f.Same, "")
+		if same == nil || same.ID != f.Same || same.Hub != "" || f.Amount != same.Amount || f.Booked != f.Amount || f.Unnamed || f.Evidence.Source != FromHub {
+			return c.refuse(f, "it is not refund "+f.Same)
+		}
+		same.Hub = f.ID
+		return nil
+	}
 	switch {
 	case i < 0 || f.EndToEnd != f.Evidence.EndToEnd:
 		return c.refuse(f, "there is no such payment")
@@ -86,7 +98,11 @@ func (f RefundedFact) apply(c *Charge) error {
 	if p.Unnamed -= f.Booked; f.Unnamed {
 		p.Unnamed += f.Amount
 	}
-	c.Refunds = append(c.Refunds, Refund{ID: f.ID, EndToEnd: f.EndToEnd, Attempt: p.Evidence.Attempt, Sent: f.Sent, Amount: f.Amount})
+	told := Refund{ID: f.ID, EndToEnd: f.EndToEnd, Attempt: p.Evidence.Attempt, Sent: f.Sent, Amount: f.Amount}
+	if f.Evidence.Source == FromHub {
+		told.Hub = f.ID
+	}
+	c.Refunds = append(c.Refunds, told)
 	if p.Extra || p.Mismatch {
 		return nil // the sale stands as it is
 	}
@@ -120,13 +136,20 @@ func (c Charge) against(i int) ledger.Account {
 
 // refund is a recorded refund of a payment; nil: there is none of either id.
 func (c Charge) refund(of Evidence, id, sent string) *Refund {
+	return c.refundThat(of, func(r Refund) bool { return r.ID == id || r.Hub == id || sent != "" && r.Sent == sent })
+}
+
+func (c Charge) refundThat(of Evidence, is func(Refund) bool) *Refund {
 	for i, r := range c.Refunds {
-		if (r.ID == id || sent != "" && r.Sent == sent) && r.EndToEnd == of.EndToEnd && (of.EndToEnd != "" || r.Attempt == of.Attempt) {
+		if r.EndToEnd == of.EndToEnd && (of.EndToEnd != "" || r.Attempt == of.Attempt) && is(r) {
 			return &c.Refunds[i]
 		}
 	}
 	return nil
 }
+
+// unnamed begins the ids of what no refund accounts for.
+const unnamed = "unnamed"
 
 // maxRefunds bounds what is recorded about one charge.
 const maxRefunds = 100
@@ -134,6 +157,10 @@ const maxRefunds = 100
 // GiveBack turns evidence that a refund was made of the payment whose end-to-end id it
 // names into the fact that records it; nil when it is recorded already. [ErrRefund]: it
 // fits no payment of the charge, or what is left of it.
+//
+// What the hub has by the word of a person, who gave it back by hand, is the provider's of
+// the same amount that the hub has not told of, whatever the person took down as its ids:
+// the provider lists all there are.
 func (c Charge) GiveBack(r providers.Return, ev Evidence) (Fact, error) {
 	id, amount := r.ID, r.Amount
 	i := c.payment(ev)
@@ -142,11 +169,21 @@ func (c Charge) GiveBack(r providers.Return, ev Evidence) (Fact, error) {
 	}
 	p := c.Payments[i]
 	ev.Route, ev.Account, ev.Attempt, ev.ProviderID = p.Evidence.Route, p.Evidence.Account, p.Evidence.Attempt, p.Evidence.ProviderID
-	if old := c.refund(p.Evidence, id, r.Sent); old != nil {
-		if old.Amount != amount {
-			return nil, fmt.Errorf("%w: refund %s was over %s, and is said to be over %s", ErrRefund, id, old.Amount.BRL(), amount.BRL())
+	old := c.refund(p.Evidence, id, r.Sent)
+	switch {
+	case old != nil && old.Amount != amount:
+		return nil, fmt.Errorf("%w: refund %s was over %s, and is said to be over %s", ErrRefund, id, old.Amount.BRL(), amount.BRL())
+	case old == nil && ev.Source == FromHub && ev.Digest == "":
+		old = c.refundThat(p.Evidence, func(r Refund) bool { return r.Hub == "" && r.Amount == amount && !strings.HasPrefix(r.ID, unnamed) })
+	}
+	if old != nil {
+		if ev.Source != FromHub || old.Hub != "" || old.ID == id {
+			return nil, nil
 		}
-		return nil, nil
+		ev.Amount = &amount
+		return RefundedFact{
+			Charge: c.ID, ID: id, Amount: amount, EndToEnd: p.Evidence.EndToEnd, Against: c.against(i), Sent: r.Sent, Booked: amount, Same: old.ID, Evidence: ev,
+		}, nil
 	}
 	if len(c.Refunds) >= maxRefunds {
 		return nil, fmt.Errorf("%w: charge %s has %d refunds already", ErrRefund, c.ID, maxRefunds)
@@ -209,7 +246,7 @@ func (c Charge) Received(ev Evidence, returns []providers.Return, whole bool) []
 		left := p.Amount - p.Refunded
 		ev.Attempt, ev.Amount = p.Evidence.Attempt, &left
 		add(RefundedFact{
-			Charge: c.ID, ID: "unnamed" + strconv.Itoa(len(c.Refunds)+1), Amount: left, EndToEnd: ev.EndToEnd,
+			Charge: c.ID, ID: unnamed + strconv.Itoa(len(c.Refunds)+1), Amount: left, EndToEnd: ev.EndToEnd,
 			Against: c.against(i), Unnamed: true, Evidence: ev,
 		})
 	}

@@ -239,3 +239,55 @@ func TestReturnedWhileOutside(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// TestGivenBackByHand: a person who gave money back in the bank's panel signs for it with
+// ids that may be wrong. It is the bank's refund of that amount, and another one when there
+// is none left that the hub has not told of.
+func TestGivenBackByHand(t *testing.T) {
+	c := pending(t)
+	a := answer(1, providers.StatusPaid, 1000, "E1")
+	a.Returns = []providers.Return{{ID: "panel1", Sent: "D1", Amount: 400}, {ID: "panel2", Sent: "D2", Amount: 100}}
+	c = apply(t, c, c.Observe(1, a, "")...)
+	byHand := charge.Evidence{Source: charge.FromHub, EndToEnd: "E1", By: "bia"}
+	say := func(id string, want money.Amount) charge.Fact {
+		t.Helper()
+		f, err := c.GiveBack(providers.Return{ID: id, Sent: "E1", Amount: 400}, byHand)
+		if err != nil || f == nil {
+			t.Fatal(f, err)
+		}
+		if c = apply(t, c, f); c.RefundedSum != want {
+			t.Errorf("%s: %d centavos went back, want %d", id, c.RefundedSum, want)
+		}
+		if again, err := c.GiveBack(providers.Return{ID: id, Sent: "E1", Amount: 400}, byHand); again != nil || err != nil {
+			t.Errorf("%s again: %+v, %v", id, again, err)
+		}
+		return f
+	}
+	if f := say("HUB1", 500); len(charge.Postings(f)) != 0 {
+		t.Errorf("postings %v", charge.Postings(f))
+	}
+	for name, wrong := range map[string]func(*charge.RefundedFact){
+		"another's":   func(f *charge.RefundedFact) { f.Same = "panel3" },
+		"told before": func(*charge.RefundedFact) {},
+		"another sum": func(f *charge.RefundedFact) { f.Same, f.Amount, f.Booked = "panel2", 400, 400 },
+		"a posting":   func(f *charge.RefundedFact) { f.Same, f.Amount, f.Booked = "panel2", 100, 0 },
+		"the bank's": func(f *charge.RefundedFact) {
+			f.Same, f.Amount, f.Booked, f.Evidence.Source = "panel2", 100, 100, charge.FromProvider
+		},
+	} {
+		f := charge.RefundedFact{Charge: id, ID: "HUB9", Amount: 400, Booked: 400, EndToEnd: "E1", Same: "panel1", Evidence: byHand}
+		if wrong(&f); f.Evidence.Attempt == 0 {
+			f.Evidence.Attempt = 1
+		}
+		if _, err := c.Apply(f); err == nil {
+			t.Errorf("%s: it is taken", name)
+		}
+	}
+	if f := say("HUB2", 900); len(charge.Postings(f)) != 2 {
+		t.Errorf("postings %v", charge.Postings(f))
+	}
+	a.Returns = append(a.Returns, providers.Return{ID: "panel3", Sent: "D3", Amount: 400})
+	if facts := c.Observe(1, a, ""); len(facts) != 0 {
+		t.Errorf("the bank's third is counted twice: %+v", facts)
+	}
+}

@@ -55,6 +55,7 @@ const (
 var refundBucket = []byte("refunds")
 
 type refundRow struct {
+	ID     string        `json:"refund,omitempty"` // of one in suspense
 	Charge charge.ID     `json:"charge"`
 	Amount money.Amount  `json:"amount"`
 	How    RefundOutcome `json:"how"`
@@ -116,15 +117,16 @@ func settleRefund(tx *bbolt.Tx, at ledger.Stamp, c charge.Charge, r charge.Refun
 		return err
 	}
 	if known && row.waits() {
-		f := charge.LostRefundFact{ID: r.ID, Of: row.Charge, Merchant: c.Merchant, Amount: row.Amount, EndToEnd: r.EndToEnd, Found: true}
+		f := charge.LostRefundFact{ID: row.ID, Of: row.Charge, Merchant: c.Merchant, Amount: row.Amount, EndToEnd: r.EndToEnd, Found: true}
 		f.Provider, _ = c.Through()
 		_, err := ledger.Append(tx, at, ledger.Draft{Op: f.Op(), Kind: charge.KindLostRefund, Actor: actor, Postings: f.Postings(), Data: f, Evidence: r.Evidence})
 		if err != nil && !errors.Is(err, ledger.ErrDuplicate) {
 			return fmt.Errorf("append %s: %w", charge.KindLostRefund, err)
 		}
 	}
+	lost := row.ID
 	row = refundRow{Charge: r.Charge, Amount: r.Amount, How: RefundRecorded, Back: row.Back}
-	return putRefund(tx, row, r.EndToEnd, r.ID, r.Sent)
+	return putRefund(tx, row, r.EndToEnd, r.ID, r.Sent, lost)
 }
 
 // errRefundKnown refuses what is recorded already.
@@ -138,6 +140,9 @@ func (t *Terminal) Refund(ctx context.Context, r Refund, with func(*bbolt.Tx) er
 	type outcome struct {
 		what RefundOutcome
 		err  error
+	}
+	if r.Sent == r.EndToEnd {
+		r.Sent = "" // of the money that came: somebody took down the wrong one
 	}
 	result := make(chan outcome, 1)
 	err := t.askPatiently(ctx, func() {
@@ -179,14 +184,14 @@ func (t *Terminal) refund(l *live, r Refund, with func(*bbolt.Tx) error, reply f
 		t.unmatched(r, &l.charge, err.Error(), with, reply)
 		return
 	case f == nil:
-		t.also(r, with, reply)
+		reply(RefundKnown, err)
 		return
 	}
 	once := func(tx *bbolt.Tx) error {
 		_, recorded, err := ledger.Lookup(tx, f.Op())
 		if err == nil && !recorded {
 			var row refundRow
-			row, recorded, err = findRefund(tx, r.EndToEnd, r.ID, r.Sent)
+			row, recorded, err = findRefund(tx, r.EndToEnd, r.ID)
 			recorded = recorded && !row.waits()
 		}
 		switch {
@@ -198,22 +203,6 @@ func (t *Terminal) refund(l *live, r Refund, with func(*bbolt.Tx) error, reply f
 		return with(tx)
 	}
 	t.learnWith(l, []charge.Fact{f}, once, func(_ charge.Fact, err error) { reply(RefundRecorded, err) })
-}
-
-// also notes by what name the hub knows a refund that its charge has: it may say of that
-// name that the money came back, or the same again when the charge is gone.
-func (t *Terminal) also(r Refund, with func(*bbolt.Tx) error, reply func(RefundOutcome, error)) {
-	d := &decision{name: "name of a refund"}
-	d.with = func(tx *bbolt.Tx) error {
-		if _, known, err := findRefund(tx, r.EndToEnd, r.ID); err != nil || known {
-			return cmp.Or(err, errRefundKnown)
-		}
-		row := refundRow{Charge: r.Charge, Amount: r.Amount, How: RefundRecorded}
-		return errors.Join(putRefund(tx, row, r.EndToEnd, r.ID), with(tx))
-	}
-	d.then = func([]queue.Job) { reply(RefundKnown, nil) }
-	d.refused = func(err error) { reply("", err) }
-	t.commit(d)
 }
 
 // unmatched records a refund that fits nothing; c is the charge, nil: there is none.
@@ -265,7 +254,7 @@ func (t *Terminal) unmatched(r Refund, c *charge.Charge, why string, with func(*
 			return err
 		}
 		if !recorded {
-			row = refundRow{Charge: r.Charge, Amount: r.Amount, How: what}
+			row = refundRow{ID: r.ID, Charge: r.Charge, Amount: r.Amount, How: what}
 		}
 		row.Back = r.CameBack
 		return errors.Join(putRefund(tx, row, r.EndToEnd, r.ID, r.Sent), with(tx))

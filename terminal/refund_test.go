@@ -322,10 +322,8 @@ func TestRefundKnownByWhatWasSent(t *testing.T) {
 		r.pass(10 * time.Second)
 		w := word(id, "HUB1", 400)
 		w.Sent = "D1"
-		for range 2 {
-			if what, err := r.term.Refund(r.Context(), w, mark(new(int))); err != nil || what != terminal.RefundKnown {
-				r.Errorf("%s, %v", what, err)
-			}
+		for _, want := range []terminal.RefundOutcome{terminal.RefundRecorded, terminal.RefundKnown} {
+			r.tell(w, want)
 			r.restart(true)
 		}
 		pruned := w
@@ -590,8 +588,11 @@ func TestRefundsBeforeAndAfterTheirPayment(t *testing.T) {
 					w := word(id, fmt.Sprint("R", n), amount)
 					w.Sent = fmt.Sprint("D", n)
 					listed = append(listed, providers.Return{ID: w.ID, Sent: w.Sent, Amount: amount})
-					if rng.IntN(2) == 0 {
+					switch by := rng.IntN(4); {
+					case by == 0:
 						w.ID = "HUB" + w.ID
+					case by == 1 && names: // by hand, and the payment's id taken down for that of what went
+						w.ID, w.Sent, w.Digest, w.By = "HUB"+w.ID, w.EndToEnd, "", "bia"
 					}
 					words = append(words, w)
 					bank()

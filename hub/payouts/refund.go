@@ -32,10 +32,19 @@ type payment struct {
 // there can be, that is all of it.
 func (p payment) elsewhere(ours []payout.Payout) (sum money.Amount) {
 	var err error
+	named := map[string]string{} // by the provider's id of a refund, the hub's
 	for id, f := range p.back {
+		if f.Same != "" {
+			named[f.Same] = id
+		}
+	}
+	for id, f := range p.back {
+		if f.Same != "" {
+			continue // it is told of by the other name
+		}
 		own := slices.ContainsFunc(ours, func(r payout.Payout) bool {
 			counted := r.Odd || r.State != payout.Rejected && r.State != payout.Failed
-			return counted && (string(r.ID) == id || f.Sent != "" && f.Sent == r.Paid)
+			return counted && (string(r.ID) == id || string(r.ID) == named[id] || f.Sent != "" && f.Sent == r.Paid)
 		})
 		sum, err = sum.Sub(f.Booked) // it names a part of what was told of without a name
 		if err == nil && !own {

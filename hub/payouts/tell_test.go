@@ -280,6 +280,7 @@ func TestRefundedElsewhere(t *testing.T) {
 		"the hub's":                        {[]charge.RefundedFact{fact(string(idOf(1)), "", 40, 0)}, 0},
 		"the hub's, by what was sent":      {[]charge.RefundedFact{fact("panel", "D1", 40, 0)}, 0},
 		"another":                          {[]charge.RefundedFact{fact("panel", "D2", 40, 0), fact(string(idOf(1)), "D1", 30, 0)}, 40},
+		"the hub's, by another name":       {[]charge.RefundedFact{fact("panel", "D2", 40, 0), {ID: string(idOf(1)), Sent: "E1", Amount: 40, Booked: 40, Same: "panel"}, fact("mine", "", 30, 0)}, 30},
 		"unnamed, of which the hub's is":   {[]charge.RefundedFact{fact("unnamed1", "", 100, 0), fact(string(idOf(1)), "D1", 30, 30)}, 70},
 		"unnamed, and all of it the hub's": {[]charge.RefundedFact{fact("unnamed1", "", 30, 0), fact(string(idOf(1)), "D1", 30, 30)}, 0},
 		"more than there can be":           {[]charge.RefundedFact{fact("panel", "", math.MaxInt64, 0), fact("unnamed1", "", math.MaxInt64, 0)}, 200},
