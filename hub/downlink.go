@@ -19,6 +19,9 @@ var ErrBusy = errors.New("too many messages wait for the device")
 const (
 	// maxWaiting is how many messages may wait for one device.
 	maxWaiting = 256
+	// maxPayouts is how many may wait when a word about a payout joins them: a terminal of
+	// an earlier version answers none, and payments must have room.
+	maxPayouts = maxWaiting / 4
 	// keepEnded is how long a message is kept after its end.
 	keepEnded = 30 * 24 * time.Hour
 	// replayGap is how soon a hello may cause the same message again.
@@ -229,7 +232,11 @@ func (w *work) payout(device string, p wire.Payout) error {
 
 // room refuses what would let messages pile up for a device.
 func (w *work) room(device, typ, ref string) error {
-	if w.h.schedule.count(device) < maxWaiting {
+	most := maxWaiting
+	if typ == wire.TypPayout {
+		most = maxPayouts
+	}
+	if w.h.schedule.count(device) < most {
 		return nil
 	}
 	// What takes an older message's place needs none.

@@ -584,3 +584,24 @@ func TestPayout(t *testing.T) {
 		}
 	})
 }
+
+// TestPayoutsLeaveRoom: a terminal of an earlier version, which answers no word about a
+// payout, is still told of payments.
+func TestPayoutsLeaveRoom(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		d := r.register("kiosk-1")
+		var err error
+		n := 0
+		for ; err == nil && n < 300; n++ {
+			err = r.hub.Payout(t.Context(), d.name, wire.Payout{Payout: fmt.Sprint("R", n), Kind: "refund", State: "settled", Cents: 100, Charge: "C1", EndToEnd: "E1", Digest: "d1"})
+		}
+		if !errors.Is(err, hub.ErrBusy) || n != 65 {
+			t.Errorf("word %d: %v, want ErrBusy at 65", n, err)
+		}
+		for n := range 150 {
+			if err := r.hub.Pay(t.Context(), d.name, known(fmt.Sprint("C", n), fmt.Sprint("E", n))); err != nil {
+				t.Fatalf("payment %d: %v", n, err)
+			}
+		}
+	})
+}
