@@ -268,7 +268,7 @@ func TestProposedRefund(t *testing.T) {
 		}
 		return made, err
 	}
-	if _, err := refund("12.51", "volta/1"); err == nil || !strings.Contains(err.Error(), "12.50 were paid") {
+	if _, err := refund("12.51", "volta/1"); err == nil || !strings.Contains(err.Error(), "12.50 of the payment are left") {
 		t.Errorf("more than was paid: %v", err)
 	}
 	made, err := refund("2.50", "volta/1")
