@@ -136,6 +136,13 @@ func (c *comparison) recorded(ch *Charge, i int, row *Row, rows []Row) Line {
 	if name == "" {
 		name = "p" + strconv.Itoa(i+1)
 	}
+	if l.Class == RefundMismatch { // a payment goes back in parts: another sum is another difference
+		off := -p.Refunded
+		if l.Returned != nil {
+			off += *l.Returned
+		}
+		name += "-" + strconv.FormatInt(int64(off), 10)
+	}
 	l.Subject = subject(l.Class, string(ch.ID), name)
 	return l
 }

@@ -385,3 +385,18 @@ func TestWholeCatches(t *testing.T) {
 		}
 	}
 }
+
+// TestRefundsThatDifferAgain: a ticket that was closed does not hide what differs later in
+// the refunds of the same payment; the same difference is one, as ever.
+func TestRefundsThatDifferAgain(t *testing.T) {
+	of := func(there money.Amount) string {
+		report := reconcile.Compare(books([]reconcile.Charge{made(t, 1, 1, paid(1, 1, "E1", false), refunded(400, ""))}, returns(row(1, 1, "E1", 1000, providers.StatusPaid), there)))
+		if len(report.Lines) != 1 || report.Lines[0].Class != reconcile.RefundMismatch {
+			t.Fatalf("%+v", report.Lines)
+		}
+		return report.Lines[0].Subject
+	}
+	if of(500) != of(500) || of(500) == of(700) || of(500) == of(300) || of(0) == of(300) {
+		t.Errorf("subjects %s, %s, %s, %s", of(500), of(700), of(300), of(0))
+	}
+}
