@@ -396,7 +396,8 @@ func TestRefundsThatDifferAgain(t *testing.T) {
 		}
 		return report.Lines[0].Subject
 	}
-	if of(500) != of(500) || of(500) == of(700) || of(500) == of(300) || of(0) == of(300) {
-		t.Errorf("subjects %s, %s, %s, %s", of(500), of(700), of(300), of(0))
+	first, again := of(500), of(500)
+	if first != again || first == of(700) || first == of(300) || of(0) == of(300) {
+		t.Errorf("subjects %s, %s, %s, %s, %s", first, again, of(700), of(300), of(0))
 	}
 }
