@@ -11,6 +11,7 @@ import (
 	"iter"
 	"net"
 	"net/http"
+	"strings"
 
 	"github.com/ssg-safe/agent/ledger"
 	"github.com/ssg-safe/agent/localapi"
@@ -62,6 +63,12 @@ func askAgent(ctx context.Context, command, data, method, path string, body any)
 		problem.Detail = answer.Status
 	}
 	return fail(fmt.Errorf("the running agent refuses: %s", problem.Detail))
+}
+
+// oneID reports whether the arguments are one id of upper-case letters and digits, which
+// can stand in a path.
+func oneID(args []string) bool {
+	return len(args) == 1 && args[0] != "" && !strings.ContainsFunc(args[0], func(r rune) bool { return (r < '0' || r > '9') && (r < 'A' || r > 'Z') })
 }
 
 // askAgentFor reads a JSON answer; asked is false when no agent runs there.

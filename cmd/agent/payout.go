@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"strings"
 	"text/tabwriter"
@@ -273,14 +272,14 @@ With --json it prints one line {"event":"proposal","id","state",…}.
 Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 		Example: `  ssg-agent payout show QH3K7WZ2M5N4T6V7B2C3D4F5G --data /var/lib/ssg-agent`,
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
+			if !oneID(args) {
 				return usageError{errors.New("payout show: name the proposal, as `payout list` shows it")}
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var found localapi.Proposal
-			asked, err := askAgentFor(cmd.Context(), "payout show", *data, http.MethodGet, "/v1/proposals/"+url.PathEscape(args[0]), nil, &found)
+			asked, err := askAgentFor(cmd.Context(), "payout show", *data, http.MethodGet, "/v1/proposals/"+args[0], nil, &found)
 			if !asked {
 				err = viewStore("payout show", *data, func(tx *bbolt.Tx) error {
 					r, err := proposal.Get(tx, payout.ID(args[0]))

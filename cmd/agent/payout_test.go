@@ -88,6 +88,7 @@ func TestProposalsAtRest(t *testing.T) {
 		"Give --key-file FILE":    {"payout", "propose", "--amount", "1.00", "--by", "dora"},
 		"unknown flag: --pix-key": {"payout", "propose", "--amount", "1.00", "--by", "dora", "--pix-key", "x"},
 		"no such proposal":        {"payout", "show", "QH3K7WZ2M5N4T6V7B2C3D4F5G"},
+		"name the proposal":       {"payout", "show", "caixa/1"},
 		"name the charge":         {"refund", "propose", "--amount", "1.00", "--by", "dora"},
 	} {
 		code, out, errs := runMain(t, append(args, "--data", data)...)

@@ -564,6 +564,7 @@ func TestReconcileCommands(t *testing.T) {
 	}
 	closeIt(2, "--by is missing", id, "--how", "refunded")
 	closeIt(2, "name the ticket")
+	closeIt(2, "name the ticket", "volta/1", "--by", "ana", "--how", "refunded")
 	closeIt(1, "one of refunded", id, "--by", "ana", "--how", "lost")
 	closeIt(2, "no document, phone or address", id, "--by", "CPF 529.982.247-25", "--how", "refunded")
 	closeIt(1, "no such ticket", "T0000000000", "--by", "ana", "--how", "refunded")

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -143,7 +142,7 @@ belongs elsewhere: the ledger keeps no data of persons.
 Exit codes: 0 recorded, 1 failed, 2 wrong usage.`,
 		Example: `  ssg-agent tickets close T3F9A1C02B7 --by ana --how refunded --data /var/lib/ssg-agent`,
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
+			if !oneID(args) {
 				return usageError{errors.New("tickets close: name the ticket, as `tickets list` shows it")}
 			}
 			return nil
@@ -159,7 +158,7 @@ Exit codes: 0 recorded, 1 failed, 2 wrong usage.`,
 			}
 			var closed ticket.Ticket
 			body := map[string]string{"by": by, "how": how}
-			path := "/v1/tickets/" + url.PathEscape(args[0]) + "/close"
+			path := "/v1/tickets/" + args[0] + "/close"
 			asked, err := askAgentFor(cmd.Context(), "tickets close", *data, http.MethodPost, path, body, &closed)
 			if !asked {
 				closed, err = closeTicket(cmd.Context(), *data, args[0], by, ticket.How(how))
