@@ -3,6 +3,7 @@ package charge
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -233,9 +234,10 @@ func (c Charge) Received(ev Evidence, returns []providers.Return, whole bool) []
 	for _, r := range returns {
 		total += r.Amount
 	}
+	told := c.told(c.Payments[i].Evidence, returns)
 	for _, r := range returns {
 		// What somebody else told of is among them, by whatever name.
-		if c.Payments[i].Refunded+r.Amount > total && c.Payments[i].Unnamed == 0 {
+		if told[r.ID] || c.Payments[i].Refunded+r.Amount > total && c.Payments[i].Unnamed == 0 {
 			continue
 		}
 		if f, err := c.GiveBack(r, ev); err == nil && f != nil {
@@ -251,6 +253,25 @@ func (c Charge) Received(ev Evidence, returns []providers.Return, whole bool) []
 		})
 	}
 	return facts
+}
+
+// told are the ids of those refunds that are recorded by the hub's word under ids that the
+// provider does not list: each by one of its amount.
+func (c Charge) told(of Evidence, returns []providers.Return) map[string]bool {
+	ids := map[string]bool{}
+	for _, own := range c.Refunds {
+		listed := func(r providers.Return) bool { return r.ID == own.ID || r.Sent != "" && r.Sent == own.Sent }
+		if own.Hub != own.ID || own.EndToEnd != of.EndToEnd || slices.ContainsFunc(returns, listed) {
+			continue
+		}
+		for _, r := range returns {
+			if r.Amount == own.Amount && !ids[r.ID] && c.refund(of, r.ID, r.Sent) == nil {
+				ids[r.ID] = true
+				break
+			}
+		}
+	}
+	return ids
 }
 
 // returned is the payment that a provider's word is about; -1: none.

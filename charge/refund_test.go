@@ -226,6 +226,31 @@ func TestReturnsByAnotherName(t *testing.T) {
 	}
 }
 
+// TestReturnsOfSeveralAmounts: the one that the hub told of by another name is the one of its
+// amount, whichever the bank lists first.
+func TestReturnsOfSeveralAmounts(t *testing.T) {
+	for _, list := range [][]providers.Return{
+		{{ID: "panel1", Amount: 300}, {ID: "panel2", Amount: 400}},
+		{{ID: "panel2", Amount: 400}, {ID: "panel1", Amount: 300}},
+	} {
+		c := pending(t)
+		c = apply(t, c, c.Observe(1, answer(1, providers.StatusPaid, 1000, "E1"), "")...)
+		f, err := c.GiveBack(providers.Return{ID: "HUB1", Amount: 300}, charge.Evidence{Source: charge.FromHub, EndToEnd: "E1", By: "bia"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c = apply(t, c, f)
+		a := answer(1, providers.StatusPaid, 1000, "E1")
+		a.Returns = list
+		if c = apply(t, c, c.Observe(1, a, "")...); c.RefundedSum != 700 {
+			t.Errorf("%+v: %d centavos went back, want 700", list, c.RefundedSum)
+		}
+		if facts := c.Observe(1, a, ""); len(facts) != 0 {
+			t.Errorf("again: %+v", facts)
+		}
+	}
+}
+
 // TestReturnedWhileOutside: a charge for which something left already is a sale that was
 // given back, not one that was cancelled.
 func TestReturnedWhileOutside(t *testing.T) {
