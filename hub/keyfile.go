@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -199,7 +200,9 @@ func writeKey(path string, key ed25519.PrivateKey, passphrase redact.Secret, pla
 	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
 		return err
 	}
-	if err := place(tmp.Name(), path); err != nil {
+	if err := place(tmp.Name(), path); errors.Is(err, fs.ErrExist) {
+		return &fs.PathError{Op: "make", Path: path, Err: fs.ErrExist}
+	} else if err != nil {
 		return err
 	}
 	return syncDir(dir)

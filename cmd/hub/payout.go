@@ -425,7 +425,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 			erased := false
 			err := desk.store.View(cmd.Context(), func(tx hub.Tx) (err error) {
 				if r, err = payouts.Get(tx, payout.ID(args[0])); err != nil {
-					return err
+					return proposedOnly(tx, payout.ID(args[0]), err)
 				}
 				if r.Kind != kind {
 					return payouts.Misnamed(r, kind)
@@ -492,6 +492,23 @@ func writeShown(w io.Writer, r payouts.Record, to string, history []payouts.Entr
 		facts = append(facts, fact{"fact", e})
 	}
 	return encodeAll(w, facts)
+}
+
+// proposedOnly says of a payout that is none what a terminal's proposal of that id is.
+func proposedOnly(tx hub.Tx, id payout.ID, missing error) error {
+	list, err := hub.Proposals(tx)
+	if err != nil {
+		return err
+	}
+	for _, p := range list {
+		if p.ID == id && p.Reason != "" {
+			return fmt.Errorf("%w: terminal %s proposes it as %s, and it is %s here: %s", missing, p.Device, p.Reference, p.State, p.Reason)
+		}
+		if p.ID == id {
+			return fmt.Errorf("%w: terminal %s proposes it as %s, and it is %s here", missing, p.Device, p.Reference, p.State)
+		}
+	}
+	return missing
 }
 
 func (g *globals) printShown(r payouts.Record, to string, history []payouts.Entry) error {

@@ -194,8 +194,12 @@ func TestProposals(t *testing.T) {
 
 	// What is not to be, is not, and the terminal learns why.
 	for reference, test := range map[string]struct{ amount, why string }{"caixa/2": {"200.01", "limit"}, "caixa/3": {"110.01", "day"}} {
-		if got := p.becomes(p.must(canary, test.amount, reference).ID, "refused"); got.Reason != test.why {
+		got := p.becomes(p.must(canary, test.amount, reference).ID, "refused")
+		if got.Reason != test.why {
 			t.Errorf("%s: refused because of %q, want %q", test.amount, got.Reason, test.why)
+		}
+		if code, _, stderr := hubMain(t, "payout", "show", got.ID, "--data", p.data); code != 1 || !strings.Contains(stderr, reference+", and it is refused here: "+test.why) {
+			t.Errorf("the hub shows %d %s", code, stderr)
 		}
 	}
 	if !p.alarms()["proposal"] {
