@@ -47,7 +47,7 @@ type TerminalConfig struct {
 	Code string `toml:"code" required:"true" example:"T001"`
 	// What people call the terminal, such as "Cofre 2, caixa central".
 	Name string `toml:"name" max:"40"`
-	// The language of screen and slips.
+	// The language of the screen and of doctor. Slips are Portuguese.
 	Locale string `toml:"locale" default:"pt-BR" oneof:"pt-BR en"`
 	// The smallest charge that can be made.
 	MinAmount money.Amount `toml:"min_amount" default:"1.00" min:"0.01" max:"9999999999.99"`
