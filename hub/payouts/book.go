@@ -344,6 +344,7 @@ func (b *Book) decide(tx hub.Tx, r Record, s Statement, paid payment) (payout.Fa
 		if a := b.routes[r.Route]; !r.Manual && (a == nil || a.foreign(r)) {
 			return nil, fmt.Errorf("%w: route %s is not configured any more, or is another account than the one it was proposed for: reject it, and propose anew", payout.ErrIntent, r.Route)
 		}
+		err = trusted(tx, r)
 		switch {
 		case err != nil:
 		case r.Kind == payout.Refund:

@@ -253,6 +253,24 @@ func (b *Book) within(tx hub.Tx, a *account, p hub.Proposal) (why string, err er
 	return "", nil
 }
 
+// trusted refuses the approval of what a terminal proposed that is not heard any more: it
+// may have been stolen when it did.
+func trusted(tx hub.Tx, r Record) error {
+	if r.Proposal == nil {
+		return nil
+	}
+	d, err := hub.GetDevice(tx, r.Device)
+	switch {
+	case err != nil:
+		return err
+	case !d.Revoked.IsZero():
+		return fmt.Errorf("%w: terminal %s, which proposed it, is revoked: reject it", payout.ErrIntent, r.Device)
+	case d.Fork != nil:
+		return fmt.Errorf("%w: terminal %s, which proposed it, is forked: find out why first (ssg-hub device show %s)", payout.ErrIntent, r.Device, r.Device)
+	}
+	return nil
+}
+
 // plain is a reason as it can be sent.
 func plain(reason string) string {
 	if len(reason) > wire.MaxText || !utf8.ValidString(reason) || strings.ContainsFunc(reason, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) {

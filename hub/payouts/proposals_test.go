@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/ssg-safe/agent/fleet/wire"
 	"github.com/ssg-safe/agent/hub"
@@ -295,6 +296,27 @@ func TestProposalWithoutKeys(t *testing.T) {
 	b.turn(t)
 	if got := k.states(id); !slices.Equal(got, []string{"awaiting_approval"}) {
 		t.Errorf("told %q", got)
+	}
+}
+
+// TestApproveOfAStolenTerminal: what a terminal proposed before it was revoked, or forked,
+// cannot be approved after that, and can be rejected.
+func TestApproveOfAStolenTerminal(t *testing.T) {
+	k := &kiosks{disk: &disk{rows: map[string][]byte{}}}
+	b := k.open(t, "", terminalAccount())
+	id := k.ready(t, "kiosk-1", "caixa/1", 100, nil)
+	b.turn(t)
+	approve := Statement{Do: Approve, Payout: id, Digest: k.get(t, id).Digest}
+	b.must(t, sign(t, "ana", approve))
+	for says, device := range map[string]hub.Device{"is revoked": {Revoked: time.Now()}, "is forked": {Fork: &hub.Fork{}}} {
+		device.Name, device.Tenant = "kiosk-1", "acme"
+		k.put(t, hub.KindDevice, device.Name, device)
+		if _, err := b.Do(t.Context(), sign(t, "bia", approve)); !errors.Is(err, payout.ErrIntent) || !strings.Contains(err.Error(), says) {
+			t.Errorf("approved although it %s: %v", says, err)
+		}
+	}
+	if r := b.must(t, sign(t, "bia", Statement{Do: Reject, Payout: id, Reason: "stolen"})); r.State != payout.Rejected {
+		t.Errorf("it is %s", r.State)
 	}
 }
 
