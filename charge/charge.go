@@ -8,7 +8,7 @@
 //
 // # States
 //
-//	fact \ state      created     pending     expired|cancelled|failed  paid                 partially_refunded
+//	fact \ state      created     pending     expired|cancelled|failed  paid                 partially_refunded|refunded
 //	attempt facts     created     –           –                         –                    –
 //	attempt accepted  pending     –           keeps (late answer)       keeps                keeps
 //	released          –           keeps       –                         –                    –
