@@ -124,7 +124,7 @@ Exit codes: 0 it is recorded, 1 failed, 2 wrong usage.`,
 			if merchant != "" {
 				body["merchant"] = merchant
 			}
-			return g.propose(cmd.Context(), command, *data, body, p.asJSON)
+			return g.propose(cmd.Context(), command, *data, body, p)
 		},
 	}
 	p.flags(cmd)
@@ -165,7 +165,7 @@ Exit codes: 0 it is recorded, 1 failed, 2 wrong usage.`,
 			if endToEnd != "" {
 				body["end_to_end"] = endToEnd
 			}
-			return g.propose(cmd.Context(), command, *data, body, p.asJSON)
+			return g.propose(cmd.Context(), command, *data, body, p)
 		},
 	}
 	p.flags(cmd)
@@ -196,15 +196,17 @@ func readKey(g *globals, file string) (redact.Text, error) {
 }
 
 // propose asks the running agent. There is no way without it: it knows the hub.
-func (g *globals) propose(ctx context.Context, command, data string, body map[string]any, asJSON bool) error {
+func (g *globals) propose(ctx context.Context, command, data string, body map[string]any, p proposing) error {
 	var made localapi.Proposal
 	asked, err := askAgentFor(ctx, command, data, http.MethodPost, "/v1/proposals", body, &made)
 	switch {
+	case err != nil && p.reference == "":
+		return fmt.Errorf("%w (to repeat it, add --reference %s)", err, body["reference"])
 	case err != nil:
 		return err
 	case !asked:
 		return fmt.Errorf("%s: no agent runs on %s: start it; it knows for whom the key is to be sealed", command, data)
-	case asJSON:
+	case p.asJSON:
 		return writeProposals(g.stdout, []localapi.Proposal{made})
 	}
 	_, err = fmt.Fprintf(g.stdout, "%s  %s  R$ %s  %s\nreference %s\n", made.ID, made.Kind, made.Amount, made.State, made.Reference)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -95,5 +96,25 @@ func TestProposalsAtRest(t *testing.T) {
 		if code == 0 || !strings.Contains(errs, says) || strings.Contains(out+errs, "12345678909") || strings.Contains(out+errs, "456.789") {
 			t.Errorf("%v: %d %s%s, want %q", args, code, out, errs, says)
 		}
+	}
+
+	// An agent that dies before it has answered may have recorded it.
+	socket, err := net.Listen("unix", filepath.Join(data, "control.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	go func() {
+		for {
+			conn, err := socket.Accept()
+			if err != nil {
+				return
+			}
+			conn.Close()
+		}
+	}()
+	code, _, errs := runMain(t, "payout", "propose", "--amount", "1.00", "--by", "dora", "--key-file", file, "--data", data)
+	if code != 1 || !strings.Contains(errs, "to repeat it, add --reference cli-") {
+		t.Errorf("an answer is lost: %d %s", code, errs)
 	}
 }
