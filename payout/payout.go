@@ -15,7 +15,9 @@
 // Somebody proposes, somebody else approves (two people where the proposal says
 // so), and only then money can move. An approval is bound to the digest of the
 // whole proposal, its key included, holds for some minutes, and serves for one
-// order. Submitting is recorded, and on disk, before the socket is written.
+// order. Submitting is recorded, and on disk, before the socket is written. There
+// is no draft here: what a terminal has written down, and the hub does not offer to
+// anybody yet, is in package proposal.
 //
 // # At most once
 //
