@@ -197,6 +197,10 @@ func (w *work) payout(device string, p wire.Payout) error {
 		return err
 	}
 	p.Claims = wire.Claims{}
+	own, proposed, err := find[Proposal](w.tx, KindProposal, proposalKey(device, payout.ID(p.Payout)))
+	if err != nil || own.Again != nil {
+		return err
+	}
 	jti, known, err := find[string](w.tx, KindReference, refKey(device, wire.TypPayout, p.Payout))
 	if err != nil {
 		return err
@@ -214,10 +218,6 @@ func (w *work) payout(device string, p wire.Payout) error {
 		return err
 	}
 	if err := w.room(device, wire.TypPayout, p.Payout); err != nil {
-		return err
-	}
-	own, proposed, err := find[Proposal](w.tx, KindProposal, proposalKey(device, payout.ID(p.Payout)))
-	if err != nil {
 		return err
 	}
 	if proposed {

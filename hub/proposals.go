@@ -6,6 +6,7 @@ import (
 
 	"github.com/ssg-safe/agent/fleet/wire"
 	"github.com/ssg-safe/agent/ledger"
+	"github.com/ssg-safe/agent/money"
 	"github.com/ssg-safe/agent/payout"
 	"github.com/ssg-safe/agent/proposal"
 )
@@ -40,9 +41,23 @@ type Proposal struct {
 	Known *ledger.Position `json:"known,omitempty"`
 	// Reason is why it was refused.
 	Reason string `json:"reason,omitempty"`
+	// Again is what the device, which was restored, has proposed anew under the same
+	// reference. It is refused, and of this payout the device is told nothing more, because
+	// it would take that for what becomes of the other.
+	Again *Again `json:"again,omitempty"`
 	// Said is what the device was told last, without claims.
 	Said *wire.Payout `json:"said,omitempty"`
 }
+
+// Again is a later proposal under the reference of an earlier one. Its JSON form is stored.
+type Again struct {
+	Entry  ledger.Position `json:"entry"`
+	Sealed string          `json:"sealed"`
+	Amount money.Amount    `json:"amount"`
+}
+
+// whyReference is why such a one is refused.
+const whyReference = "reference"
 
 // States of a proposal at the hub, besides those of package proposal.
 const (
@@ -82,11 +97,14 @@ func (w *work) propose(d *deviceWork, e *candidate) error {
 		if old.Proposal == p {
 			return nil
 		}
-		return w.alarm(Alarm{
+		if p.Kind == payout.ToKey && old.Kind == payout.ToKey {
+			old.Again = &Again{e.Position, p.Sealed, p.Amount}
+		}
+		return errors.Join(put(w.tx, KindProposal, key, old), w.alarm(Alarm{
 			Device: d.Name, Kind: AlarmProposal, Subject: string(p.ID), Level: wire.LevelAlarm,
-			Text:   "the device, which was restored, proposes anew under a reference that the hub has already: the first one counts, and the device is told nothing more of either",
+			Text:   "the device, which was restored, proposes anew under a reference that the hub has already: the first one counts, and the other is refused",
 			Detail: map[string]string{"proposal": string(p.ID), "reference": p.Reference, "first": old.Entry.String(), "again": e.Position.String()},
-		}, true)
+		}, true))
 	}
 	return put(w.tx, KindProposal, key, Proposal{Proposal: p, Device: d.Name, State: proposal.Queued, Entry: e.Position, Hash: e.Hash})
 }
@@ -105,7 +123,7 @@ func (w *work) offered(d *deviceWork, m wire.Propose) error {
 		return err // its entry is on the way, and the message comes again
 	}
 	if p.Kind == payout.ToKey && proposal.SealedHash(m.Sealed) != p.Sealed {
-		return nil // of another one under the same reference
+		return w.refuseAgain(d, p, proposal.SealedHash(m.Sealed))
 	}
 	if p.State != proposal.Queued {
 		return w.repeat(d, p)
@@ -146,6 +164,26 @@ func (w *work) overlooked(d *deviceWork, id payout.ID) (p Proposal, known bool, 
 		}
 	}
 	return find[Proposal](w.tx, KindProposal, proposalKey(d.Name, id))
+}
+
+// refuseAgain refuses what a device has proposed anew under the reference of a proposal
+// that is here, when its details are offered.
+func (w *work) refuseAgain(d *deviceWork, p Proposal, sealed string) error {
+	if p.Again == nil || p.Again.Sealed != sealed {
+		return nil
+	}
+	if signed, err := Signed(w.tx, d.Name, p.Again.Entry); err != nil || !signed {
+		return err
+	}
+	switch err := w.room(d.Name, wire.TypPayout, string(p.ID)); {
+	case errors.Is(err, ErrBusy):
+		return nil // it comes again
+	case err != nil:
+		return err
+	}
+	said := p.Payout(proposal.Refused, whyReference)
+	said.Cents = p.Again.Amount
+	return w.start(d, Message{Device: d.Name, JTI: newID(), Payout: &said, Made: w.now, State: Waiting})
 }
 
 // repeat says again what a device asks for because it was never told, or has forgotten.

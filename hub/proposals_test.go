@@ -17,9 +17,13 @@ var box = []byte("for the hub alone")
 
 // propose appends the entry of a proposal.
 func (d *terminal) propose(reference string, cents int) payout.ID {
+	return d.proposeSealed(reference, cents, box)
+}
+
+func (d *terminal) proposeSealed(reference string, cents int, sealed []byte) payout.ID {
 	id := proposal.IDOf(d.name, reference)
 	d.put(d.entry(fmt.Sprintf("proposal/%d/%s/made", d.epoch, id), proposal.KindMade, "null", fmt.Sprintf(
-		`{"proposal":%q,"kind":"payout","reference":%q,"merchant":"loja","amount":%d,"sealed":%q,"source":"control","by":"dora"}`, id, reference, cents, proposal.SealedHash(box))))
+		`{"proposal":%q,"kind":"payout","reference":%q,"merchant":"loja","amount":%d,"sealed":%q,"source":"control","by":"dora"}`, id, reference, cents, proposal.SealedHash(sealed))))
 	return id
 }
 
@@ -233,15 +237,28 @@ func TestProposalAgain(t *testing.T) {
 		d.received(late)
 		r.update(func(tx hub.Tx) error { return hub.ApproveEpoch(tx, d.name, 2) })
 		d.newEpoch(2)
-		if d.propose("caixa/1", 200) != early || d.propose("caixa/2", 200) != late {
+		if d.propose("caixa/1", 200) != early || d.proposeSealed("caixa/2", 200, []byte("another")) != late {
 			t.Fatal("other ids")
 		}
 		d.sendAll(1)
 		if p := r.proposal(d, early); p.Amount != 200 || p.Entry.Epoch != 2 {
 			t.Errorf("the newer one does not count: %+v", p)
 		}
-		if p := r.proposal(d, late); p.Amount != 100 || p.Entry.Epoch != 1 {
+		p := r.proposal(d, late)
+		if p.Amount != 100 || p.Entry.Epoch != 1 {
 			t.Errorf("what was received does not count: %+v", p)
+		}
+		// What becomes of the first one is not what becomes of the one that the terminal has.
+		d.newsOf()
+		if err := r.hub.Payout(t.Context(), d.name, p.Payout(payout.Rejected, "")); err != nil {
+			t.Error(err)
+		}
+		if news := d.newsOf(); len(news) != 0 {
+			t.Errorf("told of another one: %+v", news)
+		}
+		d.offer(late, []byte("another"))
+		if news := d.newsOf(); len(news) != 1 || news[0].State != "refused" || news[0].Reason != "reference" || news[0].Cents != 200 {
+			t.Errorf("it does not end: %+v", news)
 		}
 		r.wantAlarms("kiosk-1:proposal")
 	})
