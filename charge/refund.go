@@ -152,6 +152,12 @@ func (c Charge) refundThat(of Evidence, is func(Refund) bool) *Refund {
 // unnamed begins the ids of what no refund accounts for.
 const unnamed = "unnamed"
 
+// ordered reports whether a refund's id has the form of the hub's (payout.ID), which a
+// provider keeps for what the hub orders: 25 upper-case letters and digits.
+func ordered(id string) bool {
+	return len(id) == 25 && !strings.ContainsFunc(id, func(r rune) bool { return (r < '0' || r > '9') && (r < 'A' || r > 'Z') })
+}
+
 // maxRefunds bounds what is recorded about one charge.
 const maxRefunds = 100
 
@@ -161,7 +167,8 @@ const maxRefunds = 100
 //
 // What the hub has by the word of a person, who gave it back by hand, is the provider's of
 // the same amount that the hub has not told of, whatever the person took down as its ids:
-// the provider lists all there are.
+// the provider lists all there are. What the provider has by an id of the hub's is that
+// order of the hub's, and no other.
 func (c Charge) GiveBack(r providers.Return, ev Evidence) (Fact, error) {
 	id, amount := r.ID, r.Amount
 	i := c.payment(ev)
@@ -175,7 +182,9 @@ func (c Charge) GiveBack(r providers.Return, ev Evidence) (Fact, error) {
 	case old != nil && old.Amount != amount:
 		return nil, fmt.Errorf("%w: refund %s was over %s, and is said to be over %s", ErrRefund, id, old.Amount.BRL(), amount.BRL())
 	case old == nil && ev.Source == FromHub && ev.Digest == "":
-		old = c.refundThat(p.Evidence, func(r Refund) bool { return r.Hub == "" && r.Amount == amount && !strings.HasPrefix(r.ID, unnamed) })
+		old = c.refundThat(p.Evidence, func(r Refund) bool {
+			return r.Hub == "" && r.Amount == amount && !strings.HasPrefix(r.ID, unnamed) && !ordered(r.ID)
+		})
 	}
 	if old != nil {
 		if ev.Source != FromHub || old.Hub != "" || old.ID == id {
@@ -265,7 +274,7 @@ func (c Charge) told(of Evidence, returns []providers.Return) map[string]bool {
 			continue
 		}
 		for _, r := range returns {
-			if r.Amount == own.Amount && !ids[r.ID] && c.refund(of, r.ID, r.Sent) == nil {
+			if r.Amount == own.Amount && !ids[r.ID] && !ordered(r.ID) && c.refund(of, r.ID, r.Sent) == nil {
 				ids[r.ID] = true
 				break
 			}

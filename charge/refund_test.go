@@ -316,3 +316,47 @@ func TestGivenBackByHand(t *testing.T) {
 		t.Errorf("the bank's third is counted twice: %+v", facts)
 	}
 }
+
+// TestOrderedAndByHand: of two refunds of one amount the hub ordered one, which the bank has
+// by the hub's id, and a person made the other. Neither is taken for the other, in whatever
+// order they are told of.
+func TestOrderedAndByHand(t *testing.T) {
+	const ordered, byHand = "HUB001KA8VZ0Q00001ABCDEFG", "HUB001KA8VZ0Q00002ABCDEFG"
+	order := providers.Return{ID: ordered, Sent: "D1", Amount: 300}
+	for _, listed := range []string{byHand, "panel1"} { // the bank's id of the one by hand
+		hand := providers.Return{ID: listed, Sent: "D2", Amount: 300}
+		for _, steps := range []string{"bobBh", "bohBh", "boBhh", "hBoh", "hboBh", "ohBb", "BohB", "bhoB", "bhB"} {
+			c := pending(t)
+			c = apply(t, c, c.Observe(1, answer(1, providers.StatusPaid, 1000, "E1"), "")...)
+			bank := func(list ...providers.Return) {
+				a := answer(1, providers.StatusPaid, 1000, "E1")
+				a.Returns = list
+				c = apply(t, c, c.Observe(1, a, "")...)
+			}
+			hub := func(id, sent, digest, by string) {
+				f, err := c.GiveBack(providers.Return{ID: id, Sent: sent, Amount: 300}, charge.Evidence{Source: charge.FromHub, EndToEnd: "E1", Digest: digest, By: by})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if f != nil {
+					c = apply(t, c, f)
+				}
+			}
+			for _, step := range steps + "B" {
+				switch step {
+				case 'b':
+					bank(order)
+				case 'B':
+					bank(order, hand)
+				case 'o':
+					hub(ordered, "", "abcd", "")
+				case 'h':
+					hub(byHand, "", "", "bia")
+				}
+			}
+			if c.RefundedSum != 600 {
+				t.Errorf("%s, %s: %d centavos went back, want 600", listed, steps, c.RefundedSum)
+			}
+		}
+	}
+}
