@@ -177,11 +177,15 @@ func (c Charge) GiveBack(r providers.Return, ev Evidence) (Fact, error) {
 	}
 	p := c.Payments[i]
 	ev.Route, ev.Account, ev.Attempt, ev.ProviderID = p.Evidence.Route, p.Evidence.Account, p.Evidence.Attempt, p.Evidence.ProviderID
+	byHand := ev.Source == FromHub && ev.Digest == ""
+	if o := c.refund(p.Evidence, id, r.Sent); byHand && o != nil && o.ID != id && o.Hub != "" && o.Hub != id && o.Amount == amount {
+		r.Sent = "" // the hub has told of that one: this is another, under the wrong id
+	}
 	old := c.refund(p.Evidence, id, r.Sent)
 	switch {
 	case old != nil && old.Amount != amount:
 		return nil, fmt.Errorf("%w: refund %s was over %s, and is said to be over %s", ErrRefund, id, old.Amount.BRL(), amount.BRL())
-	case old == nil && ev.Source == FromHub && ev.Digest == "":
+	case old == nil && byHand:
 		old = c.refundThat(p.Evidence, func(r Refund) bool {
 			return r.Hub == "" && r.Amount == amount && !strings.HasPrefix(r.ID, unnamed) && !ordered(r.ID)
 		})

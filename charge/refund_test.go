@@ -360,3 +360,27 @@ func TestOrderedAndByHand(t *testing.T) {
 		}
 	}
 }
+
+// TestTwoByHandUnderOneID: a person who gave two refunds of one amount back signs for both
+// with the id of the first. They are two.
+func TestTwoByHandUnderOneID(t *testing.T) {
+	c := pending(t)
+	c = apply(t, c, c.Observe(1, answer(1, providers.StatusPaid, 1000, "E1"), "")...)
+	ev := charge.Evidence{Source: charge.FromHub, EndToEnd: "E1", By: "bia"}
+	for i, id := range []string{"HUB1", "HUB2"} {
+		r := providers.Return{ID: id, Sent: "D1", Amount: 300}
+		f, err := c.GiveBack(r, ev)
+		if err != nil || f == nil {
+			t.Fatalf("%s: %v, %v", id, f, err)
+		}
+		if c = apply(t, c, f); c.RefundedSum != money.Amount(300*(i+1)) {
+			t.Errorf("%s: %d centavos went back", id, c.RefundedSum)
+		}
+		if again, err := c.GiveBack(r, ev); again != nil || err != nil {
+			t.Errorf("%s again: %v, %v", id, again, err)
+		}
+	}
+	if f, err := c.GiveBack(providers.Return{ID: "HUB1", Sent: "D1", Amount: 300}, ev); f != nil || err != nil {
+		t.Errorf("the first one again: %v, %v", f, err)
+	}
+}
