@@ -104,7 +104,7 @@ const upHello = "fleet/v1/acme/lobby/kiosk-1/up/hello"
 // it does not.
 func TestUnfinishedComesAgain(t *testing.T) {
 	b := startBroker(t)
-	_, came := startTransport(t, b)
+	m, came := startTransport(t, b)
 	d := mqttDevice(t, b)
 	for i := range 3 {
 		if token := d.Publish(upHello, 1, false, fmt.Sprint("m", i)); !token.WaitTimeout(time.Minute) || token.Error() != nil {
@@ -123,6 +123,7 @@ func TestUnfinishedComesAgain(t *testing.T) {
 	// An acknowledgement that was under way when the connection ended is lost; then
 	// its message comes again as well, and is acknowledged again.
 	for deadline := time.Now().Add(time.Minute); ; {
+		pass(t, b, m)
 		b.Disconnect()
 		alone := true
 		for {
@@ -139,6 +140,27 @@ func TestUnfinishedComesAgain(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("what the hub is done with comes again and again")
 		}
+	}
+}
+
+// pass sends something to a device, behind the acknowledgements that are under way,
+// and waits until it is there.
+func pass(t *testing.T, b *broker.Broker, m *hub.MQTT) {
+	t.Helper()
+	d := mqttDevice(t, b)
+	there := make(chan struct{})
+	if token := d.Subscribe("fleet/v1/acme/lobby/kiosk-1/down/ack", 0, func(paho.Client, paho.Message) { close(there) }); !token.WaitTimeout(time.Minute) || token.Error() != nil {
+		t.Fatal(token.Error())
+	}
+	for deadline := time.Now().Add(time.Minute); m.Send("fleet/v1/acme/lobby/kiosk-1/down/ack", []byte("token")) != nil; {
+		if time.Now().After(deadline) {
+			t.Fatal("it is never sent")
+		}
+	}
+	select {
+	case <-there:
+	case <-time.After(time.Minute):
+		t.Fatal("nothing came")
 	}
 }
 
