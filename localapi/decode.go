@@ -175,6 +175,18 @@ func whole(raw json.RawMessage, want string) (int64, error) {
 	return strconv.ParseInt(string(raw), 10, 64)
 }
 
+// centavos is a field with an amount that is not zero.
+func centavos(into *money.Amount) field {
+	return func(raw json.RawMessage) error {
+		n, err := whole(raw, "whole centavos: 1500 for R$ 15,00")
+		if err == nil && n == 0 {
+			err = errors.New("is zero")
+		}
+		*into = money.Amount(n)
+		return err
+	}
+}
+
 // How long a code may be payable, as in the configuration.
 const (
 	MinExpiry = 10 * time.Second
@@ -185,15 +197,8 @@ const (
 func decodeOrder(body []byte) (Order, error) {
 	o := Order{Present: PresentAlways}
 	err := decodeObject(body, map[string]field{
-		"reference": text(64, matching(&o.Reference, referenceForm, "letters, digits and . _ : / @ + # = -")),
-		"amount": func(raw json.RawMessage) error {
-			n, err := whole(raw, "whole centavos: 1500 for R$ 15,00")
-			if err == nil && n == 0 {
-				err = errors.New("is zero")
-			}
-			o.Amount = money.Amount(n)
-			return err
-		},
+		"reference":   text(64, matching(&o.Reference, referenceForm, "letters, digits and . _ : / @ + # = -")),
+		"amount":      centavos(&o.Amount),
 		"merchant":    text(32, matching(&o.Merchant, merchantForm, "the id of a configured merchant")),
 		"description": text(140, keep(&o.Description)),
 		"expiry_seconds": func(raw json.RawMessage) error {

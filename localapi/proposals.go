@@ -2,7 +2,6 @@ package localapi
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"regexp"
@@ -135,14 +134,7 @@ func decodeProposal(body []byte) (ProposalOrder, error) {
 	var o ProposalOrder
 	err := decodeObject(body, map[string]field{
 		"reference": text(64, matching(&o.Reference, proposalReference, "letters, digits and . _ : / # -, a letter or digit first")),
-		"amount": func(raw json.RawMessage) error {
-			n, err := whole(raw, "whole centavos: 1500 for R$ 15,00")
-			if err == nil && n == 0 {
-				err = errors.New("is zero")
-			}
-			o.Amount = money.Amount(n)
-			return err
-		},
+		"amount":    centavos(&o.Amount),
 		"by": text(40, func(s string) error {
 			if o.By = s; !charge.IsPerson(s) {
 				return errors.New("must be a name of " + charge.PersonForm)

@@ -109,18 +109,25 @@ checkout: another one cannot know. With --look it is shown and nothing is done.`
 
 // readToken reads a token from a file or the standard input.
 func readToken(g *globals, file string) (redact.Secret, error) {
+	token, err := g.unseen("the token", file, 1<<16, "which checkout? Give --token-file FILE, or - for the standard input")
+	return redact.Secret(token), err
+}
+
+// unseen reads what must not stand on a command line: from a file, or at most so many
+// bytes of the standard input. Without a file the error is missing.
+func (g *globals) unseen(what, file string, most int64, missing string) (string, error) {
 	var text []byte
 	var err error
 	switch file {
 	case "":
-		return "", usageError{errors.New("which checkout? Give --token-file FILE, or - for the standard input")}
+		return "", usageError{errors.New(missing)}
 	case "-":
-		text, err = io.ReadAll(io.LimitReader(g.stdin, 1<<16))
+		text, err = io.ReadAll(io.LimitReader(g.stdin, most))
 	default:
 		text, err = os.ReadFile(file)
 	}
 	if err != nil {
-		return "", usageError{fmt.Errorf("read the token: %w", err)}
+		return "", usageError{fmt.Errorf("read %s: %w", what, err)}
 	}
-	return redact.Secret(strings.TrimSpace(string(text))), nil
+	return strings.TrimSpace(string(text)), nil
 }

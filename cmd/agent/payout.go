@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -175,20 +173,10 @@ Exit codes: 0 it is recorded, 1 failed, 2 wrong usage.`,
 
 // readKey reads a PIX key from a file or the standard input.
 func readKey(g *globals, file string) (redact.Text, error) {
-	var text []byte
-	var err error
-	switch file {
-	case "":
-		return "", usageError{errors.New("whom? Give --key-file FILE, or - for the standard input; a key on the command line could be read by every process")}
-	case "-":
-		text, err = io.ReadAll(io.LimitReader(g.stdin, 1024))
-	default:
-		text, err = os.ReadFile(file)
-	}
+	key, err := g.unseen("the key", file, 1024, "whom? Give --key-file FILE, or - for the standard input; a key on the command line could be read by every process")
 	if err != nil {
-		return "", usageError{fmt.Errorf("read the key: %w", err)}
+		return "", err
 	}
-	key := strings.TrimSpace(string(text))
 	if _, err := pix.RecogniseKey(key); err != nil { // which does not repeat it
 		return "", usageError{fmt.Errorf("--key-file %s: %w", file, err)}
 	}
